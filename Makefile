@@ -1,0 +1,67 @@
+# Two commands are all the set-up there is: `make` re-runs the claims, `make test` runs the tests.
+SCALE ?= digits
+PYTHON ?= python3
+
+BIN := .venv/bin
+READY := .venv/.installed
+# What is installed in .venv comes first for every command, and for what that command starts.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+SNAKEMAKE := $(RUN) snakemake --cores all --config scale=$(SCALE)
+
+.PHONY: all test lint reference lock adopt deps help
+.DEFAULT_GOAL := all
+
+all: $(READY) ## re-run the claims and print the verdicts (SCALE=digits, fashion or paper)
+	@$(RUN) python workflow/unlock.py
+	$(SNAKEMAKE)
+	@$(RUN) reclaim report --scale $(SCALE)
+
+test: $(READY) ## run the tests
+	$(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto
+
+lint: $(READY) ## check style, types, spelling, the workflow and the committed plans
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) codespell
+	$(RUN) snakefmt --check Snakefile workflow/rules
+	$(RUN) snakemake --lint
+	@for scale in digits fashion paper; do \
+	    $(RUN) reclaim plan --check --scale $$scale || exit 1; \
+	done
+
+reference: $(READY) ## bring results/reference up to date: train what changed (hours), copy what is kept
+	@for scale in digits fashion; do \
+	    $(MAKE) all SCALE=$$scale && rm -rf results/reference/$$scale && \
+	    mkdir -p results/reference/$$scale && cd results/$$scale && \
+	    tar -cf - measurements.csv verdicts.json evaluations $$(find runs -name run.json) | \
+	    tar -C ../reference/$$scale -xf - && cd ../.. || exit 1; \
+	done
+
+lock: $(READY) ## make the stored results of the regression tests anew, and show what changed
+	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --force-regen
+	git --no-pager diff --stat -- tests
+
+adopt: $(READY) ## let Snakemake and DVC accept verified results that they did not make themselves
+	$(RUN) reclaim verify --scale $(SCALE)
+	$(SNAKEMAKE) --touch --forceall
+	$(RUN) dvc commit --force
+
+deps: $(READY) ## resolve the dependencies of pyproject.toml into envs/requirements.lock
+	$(RUN) uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet \
+	    --annotation-style line --custom-compile-command "make deps" \
+	    --output-file envs/requirements.lock $(DEPS)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+$(READY): envs/requirements.lock pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --requirement envs/requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "reclaim needs Python 3.11, 3.12 or 3.13 and '$(PYTHON)' is not one:" \
+	        "name it, as in 'make PYTHON=python3.12'" >&2; exit 1; }
+	$(PYTHON) -m venv .venv

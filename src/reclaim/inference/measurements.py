@@ -1,0 +1,169 @@
+"""The table of measurements: gathered from what evaluations left, read back with every row checked.
+
+One row per run x protocol x metric; accuracies are fractions in [0, 1]. The bytes are a function of
+the evaluations alone: rows are sorted, values are written by `repr`, which reads back exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reclaim import records
+from reclaim.records import SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "schema_version", "scale", "run", "recipe", "dataset", "seed", "protocol", "metric", "value",
+    "code",
+)  # fmt: skip
+KEY = ["recipe", "dataset", "seed", "run", "protocol", "metric"]
+ACCURACIES = ("top1", "top5")
+REMEDY = "run `reclaim gather` to make it anew"
+
+
+def gather(
+    scale: str, root: Path = Path("results"), expected: Sequence[tuple[str, str]] | None = None
+) -> Path:
+    """Write results/<scale>/measurements.csv from the evaluations that are there.
+
+    `expected` (run id, protocol) limits the table to a plan's rows, so that what an older plan
+    left behind stays out; see `missing` for those not there yet. Raises ReclaimError for an
+    unreadable evaluation, one that lies in another's folder, or none at all.
+    """
+    import pandas as pd
+
+    folder = root / scale / "evaluations"
+    wanted = None if expected is None else set(expected)
+    rows = [
+        row
+        for path in sorted(folder.glob("*/*/*/metrics.json"))
+        if wanted is None or (path.parts[-3], path.parts[-2]) in wanted
+        for row in rows_of(path, scale)
+    ]
+    if not rows:
+        raise ReclaimError(f"{folder}: no evaluation of the plan; run `reclaim evaluate` first")
+    target = root / scale / "measurements.csv"
+    records.write_text(target, render(pd.DataFrame(rows, columns=list(COLUMNS))))
+    return target
+
+
+def expected_of(plan: Plan) -> list[tuple[str, str]]:
+    """What a plan asks to be measured: (run id, protocol) as the evaluations' folders name them."""
+    return [(run.id, plan.protocols[name].kind) for run in plan.runs for name in run.protocols]
+
+
+def missing(scale: str, root: Path, expected: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The (run id, protocol) pairs of a plan that have no evaluation, in the plan's order."""
+    there = (root / scale / "evaluations").glob("*/*/*/metrics.json")
+    found = {(path.parts[-3], path.parts[-2]) for path in there}
+    return [pair for pair in expected if pair not in found]
+
+
+def rows_of(path: Path, scale: str) -> list[tuple[object, ...]]:
+    """The rows of one metrics.json, checked against the folder it lies in."""
+    made = records.read(path, EvaluationManifest, "run `reclaim evaluate` for that run again")
+    place = (path.parts[-4], path.parts[-3], path.parts[-2])
+    if (made.recipe, made.run, made.protocol) != place or made.scale != scale:
+        raise ReclaimError(
+            f"{path}: says it is {made.scale}/{made.recipe}/{made.run}/{made.protocol}; "
+            "delete the misplaced folder"
+        )
+    return [
+        (SCHEMA_VERSION, scale, made.run, made.recipe, made.dataset, made.seed, made.protocol,
+         metric, value, made.code)
+        for metric, value in made.metrics.items()
+    ]  # fmt: skip
+
+
+def render(frame: pd.DataFrame) -> str:
+    """The text of the file: sorted rows, shortest decimals that read back to the same floats."""
+    ordered = frame.sort_values(KEY).assign(value=lambda table: table["value"].map(repr))
+    return ordered.to_csv(index=False, lineterminator="\n")
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """sha256 of the file that holds exactly these measurements (of a gathered file: its own)."""
+    return hashlib.sha256(render(frame).encode()).hexdigest()
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table of measurements; `schema_version` and `seed` int, `value` float, others text.
+
+    Raises ReclaimError naming the file and the line: another schema version, a missing or unknown
+    column, an empty cell, a seed or value that is no number, an accuracy outside [0, 1], two rows
+    for one run, protocol and metric, a run with two recipes, data sets, seeds or code hashes.
+    """
+    frame = parse(path)
+    check_versions(path, frame)
+    for column in COLUMNS:
+        refuse(path, frame[column].str.strip() == "", frame, f"{column} is missing")
+    return check_values(path, frame)
+
+
+def parse(path: Path) -> pd.DataFrame:
+    """The file as text cells, its header checked; row i is line i + 2."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except FileNotFoundError as error:
+        raise ReclaimError(f"{path}: not found; {REMEDY}") from error
+    except (OSError, ValueError) as error:  # pandas' own ParserError is a ValueError
+        cause = str(error).strip().splitlines()[-1]
+        raise ReclaimError(f"{path}: not readable as CSV ({cause}); {REMEDY}") from error
+    absent = [column for column in COLUMNS if column not in frame.columns]
+    unknown = [column for column in frame.columns if column not in COLUMNS]
+    if absent or unknown:
+        fault = f"column {absent[0]} is missing" if absent else f"unknown column {unknown[0]}"
+        raise ReclaimError(f"{path}: line 1: {fault}; {REMEDY}")
+    if frame.empty:
+        raise ReclaimError(f"{path}: no measurements; {REMEDY}")
+    # A row with too few cells is filled with NaN whatever keep_default_na says.
+    return frame.fillna("")
+
+
+def check_versions(path: Path, frame: pd.DataFrame) -> None:
+    """Refuse rows of another schema version."""
+    other = frame["schema_version"] != str(SCHEMA_VERSION)
+    given = frame["schema_version"][other]
+    what = f"schema version {next(iter(given), '')!r}, this reclaim reads {SCHEMA_VERSION}"
+    refuse(path, other, frame, what)
+
+
+def check_values(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its numbers as numbers, every rule of `read` about them kept."""
+    import numpy as np
+    import pandas as pd
+
+    seed, value = (pd.to_numeric(frame[name], errors="coerce") for name in ("seed", "value"))
+    refuse(path, ~frame["seed"].str.fullmatch(r"\d+"), frame, "seed is not a whole number", "seed")
+    refuse(path, ~np.isfinite(value), frame, "value is not a finite number", "value")
+    outside = frame["metric"].isin(ACCURACIES) & ~value.between(0, 1)
+    refuse(path, outside, frame, "an accuracy lies in [0, 1]", "value")
+    twice = frame.duplicated(["run", "protocol", "metric"])
+    refuse(path, twice, frame, "a second row for the same run, protocol and metric", "run")
+    for column in ("scale", "recipe", "dataset", "seed"):
+        first = frame.groupby("run")[column].transform("first")
+        refuse(path, frame[column] != first, frame, f"the run has another {column} above", column)
+    return frame.assign(schema_version=SCHEMA_VERSION, seed=seed.astype(int), value=value)
+
+
+def refuse(
+    path: Path, bad: pd.Series[bool], frame: pd.DataFrame, what: str, column: str | None = None
+) -> None:
+    """Raise ReclaimError for the first row where `bad` is true, quoting the cell of `column`."""
+    if not bad.any():
+        return
+    row = int(bad.to_numpy().argmax())
+    given = "" if column is None else f" (given {frame[column].iloc[row]!r})"
+    raise ReclaimError(f"{path}: line {row + 2}: {what}{given}; {REMEDY}")
+
+
+def points(metric: str) -> int:
+    """What turns a measured value into the unit papers print: accuracies become percentages."""
+    return 100 if metric in ACCURACIES else 1

@@ -1,0 +1,44 @@
+"""The losses: what a term minimises."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from reclaim.learning.candidates import Candidates, Context, Outputs
+
+
+def contrast(candidates: Candidates, context: Context) -> Tensor:
+    """The contrastive loss of all recipes, as a mean over the anchors (a scalar).
+
+    sum_p w_pos[p] (log(sum_q e^(pos[q]/tau) + G) - pos[p]/tau), q over the live positives, with
+    G = sum_j w_j e^(s_j/tau), and where prior > 0
+    G = max((sum_j w_j e^(s_j/tau) - prior N e^(s+/tau)) / (1 - prior), N e^(-1/tau)),
+    N the live negatives and s+ the first positive.
+    (Chen et al. 2020, eq. 1; Chuang et al. 2020, eq. 8; Dong et al. 2024, eq. 3 and 4.)
+
+    All exponents are shifted by their row's maximum, so the value and its gradient stay finite.
+    An anchor with no live negative and one positive has loss exactly 0.
+    """
+    c, tau = candidates, context.temperature
+    live = c.w_neg > 0
+    pos = c.pos / tau
+    neg = (torch.where(live, c.w_neg, 1).log() + c.neg / tau).masked_fill(~live, -torch.inf)
+    shift = torch.cat([pos, neg], dim=1).amax(dim=1, keepdim=True).detach()
+    negatives = (neg - shift).exp().sum(dim=1)
+    if c.prior > 0:
+        count = live.sum(dim=1)
+        false = c.prior * count * (pos[:, 0] - shift[:, 0]).exp()
+        floor = count * (-1 / tau - shift[:, 0]).exp()
+        negatives = torch.maximum((negatives - false) / (1 - c.prior), floor)
+    positives = ((pos - shift).exp() * (c.w_pos > 0)).sum(dim=1)
+    log_all = (positives + negatives).log() + shift[:, 0]
+    return (c.w_pos * (log_all.unsqueeze(1) - pos)).sum(dim=1).mean()
+
+
+def classify(outputs: Outputs, context: Context) -> Tensor:
+    """Cross-entropy with the labels: the `supervised` control."""
+    if outputs.logits is None or outputs.labels is None:
+        raise ValueError("classify needs logits and labels")
+    return cross_entropy(outputs.logits, outputs.labels)

@@ -1,0 +1,420 @@
+"""The artifacts that pass between the verbs, and the only place that reads and writes them.
+
+Every artifact is a JSON file with a schema version. Writing is atomic (temporary name, fsync,
+rename), so a reader sees the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+
+
+class ReclaimError(Exception):
+    """A fault that a person can mend: one line that says what is wrong, where, and what to do.
+
+    The command line prints it and exits with status 2.
+    """
+
+
+class Model(BaseModel):
+    """A frozen value with no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Artifact(Model):
+    """A file between two verbs."""
+
+    schema_version: Literal[1] = 1
+
+
+# --- what a run is: the resolved row of the plan -----------------------------------------------
+
+
+class Dataset(Model):
+    """Which images: `subset` training images (stratified, chosen by `subset_seed`) or all of them.
+
+    With `held_out`, the images that the subset leaves out are the test set.
+    """
+
+    name: str
+    size: int = Field(gt=0)
+    channels: int = Field(gt=0)
+    classes: int = Field(gt=1)
+    subset: int | None = Field(default=None, gt=0)
+    subset_seed: int = 0
+    held_out: bool = False
+
+
+class Network(Model):
+    """An encoder and its projection head.
+
+    `widths` and `stem` describe the narrow ResNet; ResNet-18/50 take a stem only; `pixels` is the
+    identity on the flattened image (the control `raw_pixels`).
+    """
+
+    arch: Literal["narrow", "resnet18", "resnet50", "pixels"]
+    stem: Literal["cifar", "cifar_maxpool", "imagenet", "stride2", "stride1"] | None = None
+    widths: tuple[int, ...] = ()
+    head_hidden: int = Field(default=512, gt=0)
+    head_out: int = Field(default=128, gt=0)
+    head_norm: bool = False
+
+
+class Op(Model):
+    """One operation on a batch of images, by name, with its parameters (see `learning.views`)."""
+
+    op: Literal[
+        "random_resized_crop", "horizontal_flip", "colour_jitter", "greyscale", "gaussian_blur",
+        "centre_crop", "normalise",
+    ]  # fmt: skip
+    p: float = Field(default=1.0, ge=0, le=1)
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Step(Model):
+    """One step on the candidates, by name, with its knobs (see `learning.steps`)."""
+
+    name: str
+    knobs: dict[str, float | int | bool] = Field(default_factory=dict)
+
+
+class Term(Model):
+    """One term of an objective: a pairing, its steps, one loss, a weight."""
+
+    pairing: str | None
+    steps: tuple[Step, ...] = ()
+    loss: str
+    weight: float = 1.0
+
+
+class Optimiser(Model):
+    """SGD or LARS under linear warm-up and cosine decay, both stepped once per epoch."""
+
+    name: Literal["sgd", "lars"] = "sgd"
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["warmup_cosine", "constant"] = "warmup_cosine"
+    warmup_epochs: int = Field(default=0, ge=0)
+    warmup_lr: float = Field(default=0.0, ge=0)
+    final_lr: float = Field(default=0.0, ge=0)
+    trust: float = Field(default=0.001, gt=0)
+
+
+class Config(Model):
+    """Everything that decides what a run learns, apart from its seed and the code."""
+
+    scale: str
+    recipe: str
+    dataset: Dataset
+    network: Network
+    views: tuple[Op, ...]
+    terms: tuple[Term, ...]
+    temperature: float = Field(gt=0)
+    optimiser: Optimiser
+    epochs: int = Field(ge=0)
+    batch: int = Field(ge=2)
+    replacement: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+
+
+class LinearProtocol(Model):
+    """A linear probe on the frozen encoder, trained by SGD under cosine decay to zero."""
+
+    kind: Literal["linear"] = "linear"
+    encoder: Literal["last", "lowest_loss"] = "last"
+    epochs: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    standardise: bool = False
+    views: tuple[Op, ...] = ()
+    test_views: tuple[Op, ...]
+
+
+class KnnProtocol(Model):
+    """A weighted vote of the nearest training images by cosine (Wu et al. 2018, eq. 5)."""
+
+    kind: Literal["knn"] = "knn"
+    encoder: Literal["last", "lowest_loss"] = "last"
+    neighbours: int = Field(gt=0)
+    temperature: float = Field(gt=0)
+    test_views: tuple[Op, ...]
+
+
+class GeometryProtocol(Model):
+    """Alignment and uniformity of the test features (Wang & Isola 2020, eq. 2 and 4)."""
+
+    kind: Literal["geometry"] = "geometry"
+    encoder: Literal["last", "lowest_loss"] = "last"
+    views: tuple[Op, ...]
+    test_views: tuple[Op, ...]
+
+
+Protocol = Annotated[LinearProtocol | KnnProtocol | GeometryProtocol, Field(discriminator="kind")]
+
+
+class Cost(Model):
+    """What a run is expected to need; `gpu_hours` only where a throughput is known."""
+
+    steps: int
+    images_seen: int
+    gpu_hours: float | None = None
+
+
+class Run(Model):
+    """One row of a plan: one training, one seed."""
+
+    id: str
+    recipe: str
+    dataset: str
+    seed: int = Field(ge=0)
+    init: str | None = None
+    config: str
+    protocols: tuple[str, ...]
+    claims: tuple[str, ...] = ()
+    cost: Cost
+
+
+class Plan(Artifact):
+    """`workflow/plans/<scale>.json`: every run once, however many claims ask for it.
+
+    `configs` and `protocols` hold each distinct value once, under the name the rows use.
+    """
+
+    scale: str
+    configs: dict[str, Config]
+    protocols: dict[str, Protocol]
+    not_run: dict[str, str] = Field(default_factory=dict)
+    runs: tuple[Run, ...]
+
+
+class PretrainJob(Artifact):
+    """What `pretrain` is asked to do; a finished run is checked against its content hash."""
+
+    id: str
+    recipe: str
+    seed: int
+    init: str | None = None
+    config: Config
+    code: str
+
+
+class EvaluateJob(Artifact):
+    """What `evaluate` is asked to do."""
+
+    id: str
+    recipe: str
+    dataset: Dataset
+    seed: int
+    protocols: dict[str, Protocol]
+    code: str
+
+
+# --- what a run leaves ---------------------------------------------------------------------------
+
+
+class FileStamp(Model):
+    sha256: str
+    bytes: int
+
+
+class RunManifest(Artifact):
+    """`run.json`, written last: the job that made the run and the hash of every file it left."""
+
+    id: str
+    recipe: str
+    dataset: str
+    scale: str
+    seed: int
+    job: str
+    code: str
+    data: str
+    final_loss: float | None
+    lowest_loss_epoch: int | None
+    files: dict[str, FileStamp]
+
+
+class EvaluationManifest(Artifact):
+    """`metrics.json`, written last: metrics are fractions in [0, 1] where they are accuracies."""
+
+    run: str
+    recipe: str
+    dataset: str
+    scale: str
+    seed: int
+    protocol: str
+    job: str
+    code: str
+    run_manifest: str
+    metrics: dict[str, float]
+    files: dict[str, FileStamp]
+
+
+class DataManifest(Artifact):
+    """`results/data/<name>/manifest.json`, written last: the stored arrays and their source."""
+
+    name: str
+    source: str
+    classes: int
+    files: dict[str, FileStamp]
+
+
+# --- what it means -------------------------------------------------------------------------------
+
+
+class Interval(Model):
+    low: float
+    high: float
+
+
+class Verdict(Model):
+    """One per claim, always. Numbers are percentages, as papers print them."""
+
+    claim: str
+    paper: str
+    kind: str
+    text: str
+    printed: str | None = None
+    recipe: str | None = None
+    dataset: str | None = None
+    metric: str | None = None
+    verdict: str
+    transfer: Literal["holds", "reversed", "open"] | None = None
+    direction: str | None = None
+    mean: float | None = None
+    sd: float | None = None
+    seeds: int = 0
+    difference: float | None = None
+    interval: Interval | None = None
+    runs: tuple[str, ...] = ()
+
+
+class Verdicts(Artifact):
+    scale: str
+    measurements: str
+    verdicts: tuple[Verdict, ...]
+
+
+# --- reading and writing -------------------------------------------------------------------------
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values: sorted keys, no spaces."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_hash(value: Any) -> str:
+    """sha256 of a model's or a plain value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def stamp(path: Path) -> FileStamp:
+    """The sha256 and size of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileStamp(sha256=digest, bytes=path.stat().st_size)
+
+
+def stamps_hold(folder: Path, files: Mapping[str, FileStamp]) -> bool:
+    """Whether every stamped file is there with the content that was stamped."""
+    return all(
+        (folder / name).is_file()
+        and (folder / name).stat().st_size == expected.bytes
+        and stamp(folder / name) == expected
+        for name, expected in files.items()
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises ReclaimError if the folder cannot be written or the disk is full; an older file stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ReclaimError(
+            f"{path}: cannot write: {error.strerror or error}; free some space or mend the "
+            "permissions and start again, nothing was changed"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` for UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_text_if_changed(path: Path, text: str) -> bool:
+    """Write only where the content differs, so that no engine sees a touch. True if written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
+
+
+def render(record: BaseModel) -> str:
+    """A record as the JSON text of its file."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def write(path: Path, record: Artifact) -> None:
+    """Write an artifact, whole or not at all."""
+    write_text(path, render(record))
+
+
+def read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
+    """Read an artifact.
+
+    `remedy` says what makes the file anew. Raises ReclaimError for a missing or unreadable file,
+    broken JSON, another schema version, or a field that does not fit.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ReclaimError(f"{path}: not found; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise ReclaimError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ReclaimError(
+            f"{path}: schema version {version}, this reclaim reads {SCHEMA_VERSION}; {remedy}"
+        )
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ReclaimError(f"{path}: {first_fault(error)}; {remedy}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a validation error on one line: where, what, what was given."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "top level"
+    given = repr(fault["input"])
+    return f"{where}: {fault['msg']} (given {given if len(given) <= 60 else given[:57] + '...'})"

@@ -1,0 +1,82 @@
+"""Which code a result depends on, as a hash: comments and docstrings do not count.
+
+A run depends on the training core, whole, and on the definitions that its row names: the
+pairing, the steps, the loss, and whatever those call in their own file. So editing one step
+makes stale the runs that use it and no others.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from reclaim.records import Config, content_hash
+
+LEARNING = Path(__file__).parents[1] / "learning"
+# What is stored is not in it: a run keeps the hash of the arrays it learned from.
+SHARED = ("data/subset.py", "device.py", "images.py", "nets.py", "optimise.py", "views.py")
+CORE = (*SHARED, "checkpoints.py", "train.py")
+
+
+def pretrain_code(config: Config) -> str:
+    """The hash of all code that decides what a run of this config learns."""
+    named: dict[str, set[str]] = {
+        "losses.py": {"total_loss"},
+        "candidates.py": {"Outputs", "Context"},
+        "steps.py": {step.name for term in config.terms for step in term.steps},
+        "objectives.py": {term.loss for term in config.terms},
+    }
+    named["candidates.py"] |= {term.pairing for term in config.terms if term.pairing}
+    parts = {name: definitions(LEARNING / name, sorted(roots)) for name, roots in named.items()}
+    return content_hash({**parts, **whole(CORE)})
+
+
+def evaluate_code() -> str:
+    """The hash of all code that decides what an evaluation measures."""
+    return content_hash(whole((*SHARED, "evaluate.py")))
+
+
+def whole(names: Sequence[str]) -> dict[str, str]:
+    """Whole modules of `learning`, as normal source text by name."""
+    return {name: ast.unparse(_stripped(LEARNING / name)) for name in names}
+
+
+def definitions(path: Path, roots: Iterable[str]) -> str:
+    """The named top-level definitions of a module and those they refer to, as normal source text.
+
+    Raises ValueError if the module does not define a root.
+    """
+    nodes = _top_level(path)
+    missing = sorted(set(roots) - set(nodes))
+    if missing:
+        raise ValueError(f"{path.name} defines no {missing[0]!r}")
+    wanted, open_names = set(roots), list(roots)
+    while open_names:
+        used = {n.id for n in ast.walk(nodes[open_names.pop()]) if isinstance(n, ast.Name)}
+        fresh = (used & set(nodes)) - wanted
+        wanted |= fresh
+        open_names += sorted(fresh)
+    return "\n".join(ast.unparse(node) for name, node in nodes.items() if name in wanted)
+
+
+def _top_level(path: Path) -> dict[str, ast.stmt]:
+    nodes: dict[str, ast.stmt] = {}
+    for node in _stripped(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            nodes[node.name] = node
+        elif isinstance(node, ast.Assign):
+            nodes |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return nodes
+
+
+@cache
+def _stripped(path: Path) -> ast.Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

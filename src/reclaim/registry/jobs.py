@@ -1,0 +1,194 @@
+"""The job files: what each run of a plan is asked to do, and whether it has been done.
+
+A job is the resolved row plus the hash of the code it depends on. Both engines rerun a run when
+its job file changes, so the files are rewritten only where their content differs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reclaim.records import (
+    DataManifest,
+    EvaluateJob,
+    EvaluationManifest,
+    Plan,
+    PretrainJob,
+    Protocol,
+    ReclaimError,
+    Run,
+    RunManifest,
+    content_hash,
+    read,
+    render,
+    stamps_hold,
+    write_text_if_changed,
+)
+from reclaim.registry.code import evaluate_code, pretrain_code
+
+PLANS = Path("workflow/plans")
+RESULTS = Path("results")
+DATA = RESULTS / "data"
+ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's two jobs."""
+
+    pretrain: PretrainJob
+    evaluate: EvaluateJob
+
+
+def read_plan(scale: str) -> Plan:
+    """The committed plan of a scale. Raises ReclaimError for a scale that has none."""
+    known = sorted(path.stem for path in PLANS.glob("*.json"))
+    if scale not in known:
+        if not PLANS.is_dir():
+            raise ReclaimError(f"{PLANS}: not found; run reclaim in the project's top folder")
+        raise ReclaimError(f"unknown scale {scale!r}; planned: {', '.join(known)}")
+    return read(PLANS / f"{scale}.json", Plan, f"run `reclaim plan --scale {scale}`")
+
+
+def job_of(plan: Plan, run: Run) -> Job:
+    """The jobs of one row."""
+    config = plan.configs[run.config]
+    protocols = {name.split("-")[0]: plan.protocols[name] for name in run.protocols}
+    return Job(
+        PretrainJob(
+            id=run.id, recipe=run.recipe, seed=run.seed, init=run.init, config=config,
+            code=pretrain_code(config),
+        ),
+        EvaluateJob(
+            id=run.id, recipe=run.recipe, dataset=config.dataset, seed=run.seed,
+            protocols=protocols, code=evaluate_code(),
+        ),
+    )  # fmt: skip
+
+
+def find_run(run_id: str, scale: str | None = None) -> tuple[Plan, Run]:
+    """A run by its id, in one scale's plan or in whichever has it.
+
+    Raises ReclaimError for an unknown id, with the nearest known one.
+    """
+    scales = [scale] if scale else sorted(path.stem for path in PLANS.glob("*.json"))
+    plans = [read_plan(name) for name in scales]
+    for plan in plans:
+        for run in plan.runs:
+            if run.id == run_id:
+                return plan, run
+    ids = [run.id for plan in plans for run in plan.runs]
+    near = difflib.get_close_matches(run_id, ids, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ReclaimError(f"unknown run {run_id!r}: {hint}`reclaim plan --scale S` lists them")
+
+
+def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
+    """The rows of a plan, or those of one recipe. Raises ReclaimError if it has none."""
+    rows = tuple(run for run in plan.runs if recipe in (None, run.recipe))
+    if not rows:
+        known = ", ".join(dict.fromkeys(run.recipe for run in plan.runs))
+        raise ReclaimError(f"no recipe {recipe!r} in plan {plan.scale!r}; it has: {known}")
+    return rows
+
+
+def resolve(scale: str, results: Path = RESULTS) -> list[Path]:
+    """Write the job files of a scale; return those whose content changed."""
+    plan = read_plan(scale)
+    changed = []
+    for run in plan.runs:
+        job = job_of(plan, run)
+        folder = results / scale / "jobs" / run.recipe
+        for name, part in (("json", job.pretrain), ("evaluate.json", job.evaluate)):
+            path = folder / f"{run.id}.{name}"
+            if write_text_if_changed(path, render(part)):
+                changed.append(path)
+    return changed
+
+
+def claim_files() -> list[str]:
+    """Every file of every paper's claims: what a judgement depends on beside the measurements."""
+    return sorted(str(path) for path in Path("workflow/claims").rglob("*") if path.is_file())
+
+
+def run_folder(results: Path, recipe: str, run_id: str) -> Path:
+    """Where a run lies, below its scale's results."""
+    return results / "runs" / recipe / run_id
+
+
+def evaluation_folder(results: Path, recipe: str, run_id: str, protocol: str) -> Path:
+    """Where an evaluation lies, below its scale's results."""
+    return results / "evaluations" / recipe / run_id / protocol
+
+
+def checkpoint_folder(results: Path, run_id: str) -> Path:
+    """Where a run keeps its checkpoints while it trains."""
+    return results / "checkpoints" / run_id
+
+
+def data_hash(name: str, root: Path = DATA) -> str:
+    """The content hash of the stored arrays, from their manifest."""
+    manifest = read(root / name / "manifest.json", DataManifest, f"run `reclaim fetch data {name}`")
+    return content_hash({file: stamp.sha256 for file, stamp in manifest.files.items()})
+
+
+def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | None:
+    """The manifest of a run that this very job made from these data, every file still whole."""
+    folder = run_folder(results, job.recipe, job.id)
+    try:
+        manifest = read(folder / "run.json", RunManifest, "train the run again")
+    except ReclaimError:
+        return None
+    same = manifest.job == content_hash(job) and manifest.data == data
+    return manifest if same and stamps_hold(folder, manifest.files) else None
+
+
+def protocol_hash(job: EvaluateJob, protocol: Protocol) -> str:
+    """What an evaluation by one protocol is checked against: the other protocols do not count."""
+    return content_hash(job.model_copy(update={"protocols": {protocol.kind: protocol}}))
+
+
+def finished_evaluations(
+    results: Path, job: EvaluateJob, run: RunManifest
+) -> Mapping[str, EvaluationManifest]:
+    """The evaluations that this very job made of this very run, every file still whole."""
+    found = {}
+    for name, protocol in job.protocols.items():
+        folder = evaluation_folder(results, job.recipe, job.id, name)
+        try:
+            manifest = read(folder / "metrics.json", EvaluationManifest, "evaluate again")
+        except ReclaimError:
+            continue
+        same = (manifest.job, manifest.run_manifest) == (
+            protocol_hash(job, protocol),
+            content_hash(run),
+        )
+        if same and stamps_hold(folder, manifest.files):
+            found[name] = manifest
+    return found
+
+
+def verify(scale: str, results: Path = RESULTS) -> int:
+    """The number of runs of a plan, all of them finished, whole and of the present code.
+
+    Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
+    """
+    plan = read_plan(scale)
+    stale = [run.id for run in plan.runs if not _verified(plan, run, results / scale)]
+    if stale:
+        raise ReclaimError(
+            f"{results / scale}: {len(stale)} of {len(plan.runs)} runs are missing, damaged or of "
+            f"other code, the first {stale[0]}; run `snakemake --cores all --config scale={scale}`"
+        )
+    return len(plan.runs)
+
+
+def _verified(plan: Plan, run: Run, results: Path) -> bool:
+    job = job_of(plan, run)
+    trained = finished_run(results, job.pretrain, data_hash(run.dataset))
+    return trained is not None and len(finished_evaluations(results, job.evaluate, trained)) == len(
+        run.protocols
+    )

@@ -1,0 +1,31 @@
+"""How numbers are written, on the page and in the terminal: two decimals, a true minus sign."""
+
+from __future__ import annotations
+
+from math import isnan
+
+NONE = "–"
+
+
+def absent(number: float | None) -> bool:
+    """Whether there is no number to write."""
+    return number is None or isnan(number)
+
+
+def plain(number: float | None, decimals: int = 2) -> str:
+    """85.03, or a dash."""
+    if number is None or isnan(number):
+        return NONE
+    return f"{number:.{decimals}f}".replace("-", "−")
+
+
+def signed(number: float | None, decimals: int = 2) -> str:
+    """+0.82, or a dash."""
+    if number is None or isnan(number):
+        return NONE
+    return f"{number:+.{decimals}f}".replace("-", "−")
+
+
+def bracketed(low: float | None, high: float | None) -> str:
+    """[+0.53, +1.11], or nothing."""
+    return "" if absent(low) or absent(high) else f"[{signed(low)}, {signed(high)}]"

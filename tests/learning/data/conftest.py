@@ -1,0 +1,368 @@
+"""Small archives in the exact official formats, built byte by byte, and places that serve them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import pickle
+import struct
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from reclaim.registry.datasets import DATASETS, Archive, Content, DatasetFacts, DebianPackage
+
+Array = NDArray[Any]
+
+
+# --- tar, zip, ar --------------------------------------------------------------------------------
+
+
+def tar(members: Sequence[tuple[str | tarfile.TarInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for member, content in members:
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zipped(members: Sequence[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for member, content in members:
+            archive.writestr(member, content)
+    return buffer.getvalue()
+
+
+def deb(folder: str, files: dict[str, bytes]) -> bytes:
+    members = [(f"./{folder}/{name}", content) for name, content in files.items()]
+    data = lzma.compress(tar(members))
+    parts = {"debian-binary": b"2.0\n", "control.tar.xz": lzma.compress(tar([]))}
+    out = b"!<arch>\n"
+    for name, content in {**parts, "data.tar.xz": data}.items():
+        out += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        out += content + b"\n" * (len(content) % 2)
+    return out
+
+
+# --- pickles as Python 2 wrote them --------------------------------------------------------------
+
+
+def py2(value: object) -> bytes:
+    """The opcodes with which Python 2's cPickle wrote a value in protocol 2."""
+    match value:
+        case bool():
+            raise TypeError(value)
+        case int():
+            return pickle.BININT + struct.pack("<i", value)
+        case str():
+            raw = value.encode("latin1")
+            return pickle.BINSTRING + struct.pack("<i", len(raw)) + raw
+        case list():
+            return pickle.EMPTY_LIST + pickle.MARK + b"".join(map(py2, value)) + pickle.APPENDS
+        case dict():
+            items = b"".join(py2(key) + py2(item) for key, item in value.items())
+            return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
+        case np.ndarray():
+            return py2_array(value)
+    raise TypeError(value)
+
+
+def py2_array(array: Array) -> bytes:
+    def name(module: str, attribute: str) -> bytes:
+        return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
+
+    empty = name("numpy", "ndarray") + py2(0) + pickle.TUPLE1 + py2("b") + pickle.TUPLE3
+    kind = name("numpy", "dtype") + py2("u1") + py2(0) + py2(1) + pickle.TUPLE3 + pickle.REDUCE
+    kind_state = py2(3) + py2("|") + pickle.NONE * 3 + py2(-1) + py2(-1) + py2(0)
+    kind += pickle.MARK + kind_state + pickle.TUPLE + pickle.BUILD
+    shape = py2(array.shape[0]) + py2(array.shape[1]) + pickle.TUPLE2
+    state = py2(1) + shape + kind + pickle.NEWFALSE + py2(array.tobytes().decode("latin1"))
+    made = name("numpy.core.multiarray", "_reconstruct") + empty + pickle.REDUCE
+    return made + pickle.MARK + state + pickle.TUPLE + pickle.BUILD
+
+
+def py2_pickle(value: object) -> bytes:
+    return pickle.PROTO + b"\2" + py2(value) + pickle.STOP
+
+
+# --- image sets ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Made:
+    """An image set made by a test: its facts, its archives, and the arrays they must give."""
+
+    facts: DatasetFacts
+    archives: dict[str, bytes]
+    expected: dict[str, Array] = field(default_factory=dict)
+
+
+def repin(made: Made, archives: dict[str, bytes]) -> Made:
+    pins = tuple(
+        replace(
+            pin,
+            bytes=len(archives[pin.file]),
+            sha256=hashlib.sha256(archives[pin.file]).hexdigest(),
+        )
+        for pin in made.facts.archives
+    )
+    return Made(replace(made.facts, archives=pins, sites=()), archives, made.expected)
+
+
+def random_set(facts: DatasetFacts, seed: int = 0) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {
+        "train_images": rng.integers(0, 256, facts.shape(facts.n_train), np.uint8),
+        "train_labels": rng.permutation(np.arange(facts.n_train) % facts.classes),
+        "test_images": rng.integers(0, 256, facts.shape(facts.n_test), np.uint8),
+        "test_labels": rng.permutation(np.arange(facts.n_test) % facts.classes),
+    }
+
+
+def idx(array: Array) -> bytes:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def fashion(images: dict[str, Array] | None = None) -> Made:
+    """Fashion-MNIST with 40 + 20 images, and its Debian package."""
+    real = DATASETS["fashion_mnist"]
+    facts = replace(real, n_train=40, n_test=20, sites=(), debian=None)
+    arrays = images or random_set(facts)
+    order = ("train_images", "train_labels", "test_images", "test_labels")
+    raw = [idx(a[..., 0] if a.ndim == 4 else a) for a in (arrays[name] for name in order)]
+    packed = [gzip.compress(content, mtime=1) for content in raw]
+    pins = tuple(
+        Archive(pin.file, 0, content=Content(len(r), hashlib.sha256(r).hexdigest()))
+        for pin, r in zip(real.archives, raw, strict=True)
+    )
+    archives = {pin.file: p for pin, p in zip(pins, packed, strict=True)}
+    return repin(Made(replace(facts, archives=pins), archives, arrays), archives)
+
+
+def with_debian(made: Made) -> Made:
+    """The same set with a package whose archives differ in the gzip header, as Debian's do."""
+    real = DATASETS["fashion_mnist"].debian
+    assert real is not None
+    files = {f: gzip.compress(gzip.decompress(c), mtime=2) for f, c in made.archives.items()}
+    package = deb(real.folder, files)
+    pin = Archive(real.archive.file, len(package), sha256=hashlib.sha256(package).hexdigest())
+    debian = DebianPackage(real.package, real.version, pin, real.folder)
+    archives = {**made.archives, pin.file: package}
+    return Made(replace(made.facts, debian=debian), archives, made.expected)
+
+
+def cifar_members(facts: DatasetFacts, arrays: dict[str, Array]) -> list[tuple[str, bytes]]:
+    """The members of an official archive, in an order that is not that of the batches."""
+
+    def rows(split: str, part: slice) -> dict[str, object]:
+        images, labels = arrays[f"{split}_images"][part], arrays[f"{split}_labels"][part]
+        names = [f"{split}_{i}.png" for i in range(len(labels))]
+        flat = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+        if facts.name == "cifar10":
+            return {"data": flat, "labels": labels.tolist(), "filenames": names}
+        coarse = (labels // 5).tolist()
+        return {
+            "filenames": names, "batch_label": "x", "fine_labels": labels.tolist(),
+            "coarse_labels": coarse, "data": flat,
+        }  # fmt: skip
+
+    if facts.name == "cifar100":
+        folder, meta = "cifar-100-python", {"fine_label_names": ["apple"]}
+        batches = {"train": rows("train", slice(None)), "test": rows("test", slice(None))}
+    else:
+        folder, meta = "cifar-10-batches-py", {"label_names": ["airplane"]}
+        step = facts.n_train // 5
+        batches = {
+            f"data_batch_{i + 1}": rows("train", slice(i * step, (i + 1) * step))
+            for i in (3, 0, 4, 2, 1)
+        }
+        batches["test_batch"] = rows("test", slice(None))
+    members = [(f"{folder}/{name}", py2_pickle(batch)) for name, batch in batches.items()]
+    last = "meta" if facts.name == "cifar100" else "batches.meta"
+    return [(f"{folder}/readme.html", b"<html>"), *members, (f"{folder}/{last}", py2_pickle(meta))]
+
+
+def cifar(name: str, extra: list[tuple[str | tarfile.TarInfo, bytes]] | None = None) -> Made:
+    """CIFAR-10 or -100 with 100 + 50 images; `extra` members come first."""
+    real = DATASETS[name]
+    facts = replace(real, n_train=100, n_test=50, sites=())
+    arrays = random_set(facts)
+    content = tar([*(extra or []), *cifar_members(facts, arrays)])
+    made = Made(facts, {real.archives[0].file: gzip.compress(content)}, arrays)
+    return repin(made, made.archives)
+
+
+def jpeg(image: Array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def tiny_members(facts: DatasetFacts) -> tuple[list[tuple[str, bytes]], dict[str, Array]]:
+    """The tree of TinyImageNet; classes are not in alphabetical order, some images are grey."""
+    top, rng = "tiny-imagenet-200", np.random.default_rng(0)
+    wnids = ["n02124075", "n01443537", "n04067472"]
+
+    def picture(grey: bool) -> tuple[bytes, Array]:
+        shape = (facts.size, facts.size) if grey else (facts.size, facts.size, 3)
+        raw = jpeg(rng.integers(0, 256, shape, np.uint8))
+        with Image.open(io.BytesIO(raw)) as image:
+            pixels = np.asarray(image)
+        return raw, np.repeat(pixels[..., None], 3, axis=2) if grey else pixels
+
+    members = [(f"{top}/wnids.txt", "\n".join(wnids).encode()), (f"{top}/words.txt", b"n0\tx\n")]
+    train: dict[tuple[int, int], Array] = {}
+    each = facts.n_train // facts.classes
+    for label in reversed(range(facts.classes)):
+        wnid = wnids[label]
+        members.append((f"{top}/train/{wnid}/{wnid}_boxes.txt", b""))
+        for number in reversed(range(each)):
+            raw, train[label, number] = picture(grey=number == 10)
+            members.append((f"{top}/train/{wnid}/images/{wnid}_{number}.JPEG", raw))
+    lines, test, labels = [], [], []
+    for number in range(facts.n_test):
+        raw, pixels = picture(grey=number == 1)
+        label = (2 * number + 1) % facts.classes
+        members.append((f"{top}/val/images/val_{number}.JPEG", raw))
+        lines.append(f"val_{number}.JPEG\t{wnids[label]}\t0\t32\t44\t62")
+        test.append(pixels)
+        labels.append(label)
+    members.append((f"{top}/val/val_annotations.txt", ("\n".join(lines) + "\n").encode()))
+    members.append((f"{top}/test/images/test_0.JPEG", picture(grey=False)[0]))
+    return members, {
+        "train_images": np.stack([train[key] for key in sorted(train)]),
+        "train_labels": np.array([label for label, _ in sorted(train)]),
+        "test_images": np.stack(test),
+        "test_labels": np.array(labels),
+    }
+
+
+def tiny(change: Callable[[dict[str, bytes]], None] | None = None) -> Made:
+    """TinyImageNet with three classes of 12 training images and 7 validation images."""
+    real = DATASETS["tiny_imagenet"]
+    facts = replace(real, classes=3, n_train=36, n_test=7, sites=())
+    members, arrays = tiny_members(facts)
+    tree = dict(members)
+    if change:
+        change(tree)
+    made = Made(facts, {real.archives[0].file: zipped(list(tree.items()))}, arrays)
+    return repin(made, made.archives)
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A site on this machine.
+
+    The first `cuts` answers end after `cut` bytes; after `answers` it hangs up; without `ranges`
+    it sends the whole file whatever part was asked for.
+    """
+
+    files: dict[str, bytes]
+    cut: int | None = None
+    cuts: int = 1
+    ranges: bool = True
+    answers: int = 99
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    address: str = ""
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            return
+        name, wanted = handler.path.rsplit("/", 1)[-1], handler.headers["Range"]
+        self.asked.append((name, wanted))
+        if name not in self.files:
+            handler.send_error(404)
+            return
+        body, start = self.files[name], 0
+        if wanted and self.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(body):
+                handler.send_error(416)
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body) - start))
+        handler.end_headers()
+        cut = self.cut if self.cuts > 0 else None
+        self.cuts -= 1
+        handler.wfile.write(body[start:][:cut])
+        handler.close_connection = True
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers of archives; they end with the test."""
+    running = []
+
+    def start(files: dict[str, bytes], **how: Any) -> Server:
+        server = Server(files, **how)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        running.append((http, thread))
+        server.address = f"http://127.0.0.1:{http.server_address[1]}/some/folder"
+        return server
+
+    yield start
+    for http, thread in running:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+@pytest.fixture
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a set known and puts its archives into the mirror, a folder; returns that folder."""
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    monkeypatch.setenv("RECLAIM_MIRROR", str(mirror))
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    def put(made: Made) -> Path:
+        monkeypatch.setitem(DATASETS, made.facts.name, made.facts)
+        for file, content in made.archives.items():
+            (mirror / file).write_bytes(content)
+        return mirror
+
+    return put
+
+
+@pytest.fixture
+def official() -> SimpleNamespace:
+    """The builders of small official archives."""
+    return SimpleNamespace(
+        fashion=fashion, with_debian=with_debian, cifar=cifar, cifar_members=cifar_members,
+        tiny=tiny, targz=lambda members: gzip.compress(tar(members)), py2_pickle=py2_pickle,
+        repin=repin, jpeg=jpeg,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""`load` maps what was stored, and says what to do where it is not whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reclaim.learning.data import fetch_data, load
+from reclaim.records import DataManifest, ReclaimError, read, stamp, write
+
+Publish = Callable[..., Path]
+REMEDY = "run `reclaim fetch data cifar10`"
+
+
+@pytest.fixture
+def stored(official: SimpleNamespace, publish: Publish, tmp_path: Path) -> Path:
+    """A root with a small CIFAR-10."""
+    publish(official.cifar("cifar10"))
+    fetch_data("cifar10", tmp_path)
+    return tmp_path
+
+
+def test_arrays_are_mapped_not_read(stored: Path) -> None:
+    for array in vars(load("cifar10", stored)).values():
+        assert isinstance(array, np.memmap) and not array.flags.writeable
+
+
+def test_a_set_that_was_not_fetched(tmp_path: Path) -> None:
+    with pytest.raises(ReclaimError, match=REMEDY):
+        load("cifar10", tmp_path)
+    with pytest.raises(ReclaimError, match="'cifar' is not known"):
+        load("cifar", tmp_path)
+
+
+def restamp(folder: Path, file: str) -> None:
+    manifest = read(folder / "manifest.json", DataManifest, "")
+    files = {**manifest.files, file: stamp(folder / file)}
+    write(folder / "manifest.json", manifest.model_copy(update={"files": files}))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other name", "not an array", "objects"])
+def test_a_set_that_is_not_whole(damage: str, stored: Path) -> None:
+    folder, file = stored / "cifar10", "test_labels.npy"
+    match damage:
+        case "cut":
+            (folder / file).write_bytes((folder / file).read_bytes()[:-1])
+        case "gone":
+            (folder / file).unlink()
+        case "other name":
+            manifest = read(folder / "manifest.json", DataManifest, "")
+            write(folder / "manifest.json", manifest.model_copy(update={"name": "cifar100"}))
+        case "not an array":
+            (folder / file).write_bytes(b"\x93NUMPY")
+            restamp(folder, file)
+        case "objects":
+            np.save(folder / file, np.array([{}] * 50), allow_pickle=True)
+            restamp(folder, file)
+    with pytest.raises(ReclaimError, match=REMEDY):
+        load("cifar10", stored)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(49, np.int64), np.zeros(50, np.int32)])
+def test_an_array_of_another_type_or_shape(wrong: NDArray[Any], stored: Path) -> None:
+    np.save(stored / "cifar10/test_labels.npy", wrong)
+    restamp(stored / "cifar10", "test_labels.npy")
+    with pytest.raises(ReclaimError, match=r"expected int64 \(50,\)"):
+        load("cifar10", stored)

@@ -1,0 +1,288 @@
+"""Training: the same bits, whatever happens on the way; and it learns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from reclaim.learning import checkpoints, train
+from reclaim.learning.device import generator
+from reclaim.learning.images import load_images
+from reclaim.records import PretrainJob, ReclaimError, content_hash
+from reclaim.registry.jobs import checkpoint_folder, data_hash, finished_run, run_folder
+from reclaim.registry.recipes import RECIPES
+
+Job = Callable[..., PretrainJob]
+TRAINED = [name for name, row in RECIPES.items() if row.terms]
+
+
+class Killed(BaseException):
+    """A process that ends at once."""
+
+
+@pytest.fixture(autouse=True)
+def _restore_determinism() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def bits(results: Path, job: PretrainJob) -> dict[str, bytes]:
+    """Every hashed file of a run."""
+    folder = run_folder(results, job.recipe, job.id)
+    names = json.loads((folder / "run.json").read_text())["files"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
+    recipe: str, tiny_job: Job, data: Path, tmp_path: Path
+) -> None:
+    first, again, other = tiny_job(recipe), tiny_job(recipe), tiny_job(recipe, seed=1)
+    torch.manual_seed(1)
+    train.pretrain(first, tmp_path / "a", data)
+    torch.manual_seed(2)  # the global generator must not matter
+    train.pretrain(again, tmp_path / "b", data)
+    train.pretrain(other, tmp_path / "c", data)
+    assert bits(tmp_path / "a", first) == bits(tmp_path / "b", again)
+    if recipe != "raw_pixels":
+        encoder = "encoder.safetensors"
+        assert bits(tmp_path / "a", first)[encoder] != bits(tmp_path / "c", other)[encoder]
+
+
+@pytest.mark.parametrize("recipe", TRAINED)
+def test_a_run_killed_after_any_step_resumes_to_the_same_bits(
+    recipe: str, tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job(recipe)
+    train.pretrain(job, tmp_path / "whole", data)
+    step, killed = train.train_step, {2, 5, 8}
+
+    def dying(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        place = training.epoch * training.steps + training.step
+        if place in killed:
+            killed.remove(place)
+            raise Killed
+        return step(training, order)
+
+    monkeypatch.setattr(train, "train_step", dying)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
+    train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
+    assert not killed
+    assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
+    assert not checkpoint_folder(tmp_path / "cut", job.id).exists()
+
+
+def test_resume_does_not_repeat_steps(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, places, step = tiny_job("simclr"), [], train.train_step
+
+    def counting(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        places.append((training.epoch, training.step))
+        if len(places) == 6:
+            raise Killed
+        return step(training, order)
+
+    monkeypatch.setattr(train, "train_step", counting)
+    with pytest.raises(Killed):
+        train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
+    train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
+    assert len(places) == 12 + 1
+    assert len(set(places)) == 12
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_checkpoint_is_passed_for_the_one_before(
+    damage: str, tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job("sscl")
+    train.pretrain(job, tmp_path / "whole", data)
+    step, seen = train.train_step, []
+
+    def dying(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        seen.append(training.step)
+        if len(seen) == 7:
+            raise Killed
+        return step(training, order)
+
+    monkeypatch.setattr(train, "train_step", dying)
+    with pytest.raises(Killed):
+        train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
+    kept = sorted(checkpoint_folder(tmp_path / "cut", job.id).glob("*.pt"))
+    assert len(kept) == checkpoints.KEPT
+    content = bytearray(kept[-1].read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "remove":
+        kept[-1].unlink()
+    else:
+        kept[-1].write_bytes(bytes(content) if damage == "flip" else bytes(content[:100]))
+    train.pretrain(job, tmp_path / "cut", data)
+    assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
+
+
+def test_a_checkpoint_of_another_job_is_not_used(tiny_job: Job, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "keep"
+    checkpoints.save(folder, 1, {"job": "another"})
+    assert checkpoints.newest(folder, "mine", torch.device("cpu")) is None
+    assert checkpoints.newest(folder, "another", torch.device("cpu")) == {"job": "another"}
+
+
+def test_a_finished_run_returns_without_a_training_step(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job("simclr")
+    made = train.pretrain(job, tmp_path, data)
+    monkeypatch.setattr(train, "train_step", lambda *_: pytest.fail("a step was taken"))
+    assert train.pretrain(job, tmp_path, data) == made
+
+
+@pytest.mark.parametrize("file", ["encoder.safetensors", "curve.csv"])
+def test_a_damaged_or_other_run_is_not_taken_for_finished(
+    file: str, tiny_job: Job, data: Path, tmp_path: Path
+) -> None:
+    job, sha = tiny_job("simclr"), data_hash("digits", data)
+    train.pretrain(job, tmp_path, data)
+    assert finished_run(tmp_path, job, sha) is not None
+    assert finished_run(tmp_path, job, "other data") is None
+    assert finished_run(tmp_path, job.model_copy(update={"code": "other"}), sha) is None
+    path = run_folder(tmp_path, job.recipe, job.id) / file
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(bytes(content))
+    assert finished_run(tmp_path, job, sha) is None
+
+
+def test_sigterm_checkpoints_and_says_how_to_go_on(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, step = tiny_job("simclr"), train.train_step
+    train.pretrain(job, tmp_path / "whole", data)
+
+    def asked_to_stop(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        if (training.epoch, training.step) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(training, order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", asked_to_stop)
+        with pytest.raises(ReclaimError, match="SIGTERM after a checkpoint; start the same"):
+            train.pretrain(job, tmp_path / "cut", data)
+    assert list(checkpoint_folder(tmp_path / "cut", job.id).glob("*.pt"))
+    train.pretrain(job, tmp_path / "cut", data)
+    assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
+
+
+@pytest.mark.parametrize("recipe", TRAINED)
+def test_a_fixed_batch_is_overfitted(recipe: str, tiny_job: Job, data: Path) -> None:
+    job = tiny_job(recipe, optimiser__schedule="constant", network__widths=[16, 32])
+    images = load_images(job.config.dataset, torch.device("cpu"), data)
+    training = train.start(job, images, torch.device("cpu"))
+    order = torch.arange(len(images.train))
+    losses = [train.train_step(training, order).item() for _ in range(60)]
+    assert losses[-1] < losses[0] - 0.25  # the same views and draws each time: (epoch, step) stay
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, step = tiny_job("simclr"), train.train_step
+
+    def broken(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        loss = step(training, order)
+        return loss * math.nan if (training.epoch, training.step) == (1, 1) else loss
+
+    monkeypatch.setattr(train, "train_step", broken)
+    with pytest.raises(ReclaimError, match="no longer a number in epoch 2"):
+        train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
+    state = checkpoints.newest(
+        checkpoint_folder(tmp_path, job.id), content_hash(job), torch.device("cpu")
+    )
+    assert state is not None
+    assert (state["epoch"], state["step"]) == (1, 1)
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_collapse_stops_the_run(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, step = tiny_job("simclr"), train.train_step
+
+    def collapsing(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        loss = step(training, order)
+        with torch.no_grad():
+            training.model.head[-1].weight.zero_()
+            training.model.head[-1].bias.fill_(1)
+        return loss
+
+    monkeypatch.setattr(train, "train_step", collapsing)
+    with pytest.raises(ReclaimError, match="collapsed in epoch 1"):
+        train.pretrain(job, tmp_path, data)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tiny_job: Job, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReclaimError, match=r"batch 71 .* only 70 training images"):
+        train.pretrain(tiny_job("simclr", batch=71), tmp_path, data)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_data_name_the_remedy(tiny_job: Job, tmp_path: Path) -> None:
+    with pytest.raises(ReclaimError, match="run `reclaim fetch data digits`"):
+        train.pretrain(tiny_job("simclr"), tmp_path, tmp_path / "nowhere")
+
+
+def test_memory_that_runs_out_is_a_message() -> None:
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with pytest.raises(ReclaimError, match="out of memory; free"), train.memory_faults("r"):
+            raise error
+    with pytest.raises(RuntimeError, match="another"), train.memory_faults("r"):
+        raise RuntimeError("another fault")
+
+
+def test_an_order_is_a_permutation_or_draws_with_replacement(tiny_job: Job, data: Path) -> None:
+    for replacement in (False, True):
+        job = tiny_job("simclr", replacement=replacement)
+        images = load_images(job.config.dataset, torch.device("cpu"), data)
+        training = train.start(job, images, torch.device("cpu"))
+        order = train.epoch_order(training)
+        assert len(order) == 70
+        assert (len(set(order.tolist())) == 70) is not replacement
+
+
+def test_the_lowest_loss_encoder_is_that_of_its_epoch(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, step = tiny_job("simclr"), train.train_step
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def rising(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        loss = step(training, order)
+        if training.step == training.steps - 1:
+            seen.append(train.encoder_weights(training.model))
+        return loss * (2 if training.epoch != 1 else 1)
+
+    monkeypatch.setattr(train, "train_step", rising)
+    made = train.pretrain(job, tmp_path, data)
+    assert made.lowest_loss_epoch == 1
+    import safetensors.torch
+
+    folder = run_folder(tmp_path, job.recipe, job.id)
+    lowest = safetensors.torch.load_file(folder / "encoder_lowest.safetensors")
+    assert all(torch.equal(lowest[name], seen[1][name]) for name in lowest)
+    assert not all(torch.equal(lowest[name], seen[2][name]) for name in lowest)
+
+
+def test_generators_are_a_function_of_their_key() -> None:
+    def draw(*key: int | str) -> float:
+        return torch.rand((), generator=generator("cpu", *key)).item()
+
+    assert draw(0, 1, "a") == draw(0, 1, "a")
+    assert len({draw(0, 1, "a"), draw(1, 0, "a"), draw(0, 1, "b"), draw(0, "1", "a")}) == 4

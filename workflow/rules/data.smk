@@ -1,0 +1,13 @@
+rule fetch:
+    output:
+        update("results/data/{dataset}/manifest.json"),
+    log:
+        "results/data/{dataset}.log",
+    conda:
+        "../../envs/reclaim.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    retries: 1
+    shell:
+        "reclaim fetch data {wildcards.dataset} > {log} 2>&1"

@@ -1,0 +1,49 @@
+# A run's id names its recipe and data set, so its paths say what it needs. Outputs are the manifests
+# alone, as files to update: neither a checkpoint nor a finished run is ever deleted for a rerun.
+
+
+rule pretrain:
+    input:
+        job=RESULTS + "/jobs/{recipe}/{recipe}-{dataset}-{tail}.json",
+        data="results/data/{dataset}/manifest.json",
+    output:
+        update(RESULTS + "/runs/{recipe}/{recipe}-{dataset}-{tail}/run.json"),
+    log:
+        RESULTS + "/logs/{recipe}/{recipe}-{dataset}-{tail}.pretrain.log",
+    benchmark:
+        RESULTS + "/benchmarks/{recipe}/{recipe}-{dataset}-{tail}.pretrain.tsv"
+    conda:
+        "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        gpu=GPUS,
+        mem_mb=16000 if GPUS else 2500,
+        runtime=1440 if GPUS else 240,
+    shell:
+        "reclaim pretrain {wildcards.recipe}-{wildcards.dataset}-{wildcards.tail} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        job=RESULTS + "/jobs/{recipe}/{recipe}-{dataset}-{tail}.evaluate.json",
+        run=RESULTS + "/runs/{recipe}/{recipe}-{dataset}-{tail}/run.json",
+    output:
+        update(
+            expand(
+                RESULTS + "/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/{protocol}/metrics.json",
+                protocol=PROTOCOLS,
+            )
+        ),
+    log:
+        RESULTS + "/logs/{recipe}/{recipe}-{dataset}-{tail}.evaluate.log",
+    benchmark:
+        RESULTS + "/benchmarks/{recipe}/{recipe}-{dataset}-{tail}.evaluate.tsv"
+    conda:
+        "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        gpu=GPUS,
+        mem_mb=16000 if GPUS else 2500,
+        runtime=480 if GPUS else 60,
+    shell:
+        "reclaim evaluate {wildcards.recipe}-{wildcards.dataset}-{wildcards.tail} > {log} 2>&1"
