@@ -32,15 +32,16 @@ lint: $(READY) ## check style, types, spelling, the workflow and the committed p
 
 reference: $(READY) ## bring results/reference up to date: train what changed (hours), copy what is kept
 	@for scale in digits fashion; do \
-	    $(MAKE) all SCALE=$$scale && rm -rf results/reference/$$scale && \
-	    mkdir -p results/reference/$$scale && cd results/$$scale && \
-	    tar -cf - measurements.csv verdicts.json evaluations $$(find runs -name run.json) | \
-	    tar -C ../reference/$$scale -xf - && cd ../.. || exit 1; \
+	    $(MAKE) all SCALE=$$scale && \
+	    (cd results/$$scale && tar -cf ../kept.tar \
+	        measurements.csv verdicts.json evaluations $$(find runs -name run.json)) && \
+	    rm -rf results/reference/$$scale && mkdir -p results/reference/$$scale && \
+	    tar -C results/reference/$$scale -xf results/kept.tar && rm results/kept.tar || exit 1; \
 	done
 
 lock: $(READY) ## make the stored results of the regression tests anew, and show what changed
 	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --force-regen
-	git --no-pager diff --stat -- tests
+	git --no-pager diff -- tests
 
 adopt: $(READY) ## let Snakemake and DVC accept verified results that they did not make themselves
 	$(RUN) reclaim verify --scale $(SCALE)

@@ -22,6 +22,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reclaim import records
+from reclaim.inference.controls import controls
 from reclaim.inference.measurements import digest, points, read
 from reclaim.inference.replication import (
     Estimate,
@@ -33,7 +35,7 @@ from reclaim.inference.replication import (
     rounding,
     transfer,
 )
-from reclaim.records import Plan, ReclaimError, Verdict, Verdicts, write
+from reclaim.records import Plan, ReclaimError, Verdict, Verdicts
 from reclaim.registry.claims import Paper, Statement, StatementClaim, ValueClaim, load_papers
 from reclaim.registry.jobs import RESULTS, read_plan
 
@@ -69,8 +71,22 @@ def judge_scale(scale: str, results: Path = RESULTS) -> Path:
     """
     measured = read(results / scale / "measurements.csv")
     target = results / scale / "verdicts.json"
-    write(target, judge(scale, load_papers(), read_plan(scale), measured))
+    records.write(target, judge(scale, load_papers(), read_plan(scale), measured))
     return target
+
+
+def judged(scale: str, results: Path = RESULTS) -> tuple[Verdicts, pd.DataFrame, pd.DataFrame]:
+    """A scale's verdicts, the measurements they were made from, and the table of controls.
+
+    Raises ReclaimError for a missing or faulty file, or verdicts on other measurements.
+    """
+    remedy = f"run `reclaim judge --scale {scale}`"
+    path = results / scale / "verdicts.json"
+    verdicts = records.read(path, Verdicts, remedy)
+    measured = read(results / scale / "measurements.csv")
+    if (verdicts.scale, verdicts.measurements) != (scale, digest(measured)):
+        raise ReclaimError(f"{path}: not made from the present measurements; {remedy}")
+    return verdicts, measured, controls(measured)
 
 
 def verdicts_of(paper: Paper, evidence: Evidence) -> Iterator[Verdict]:
@@ -271,20 +287,21 @@ def statement_verdict(
 ) -> Verdict:
     """A statement by the differences it claims."""
     named = [cells[name] for cell in claim.cells if (name := f"{claim.paper}:{cell}") in cells]
+    unmeasured = [cell for cell in named if not evidence.of_claim(cell)]
     parts = parts_of(claim, cells, evidence)
     gaps = [part.gap for part in parts if part.gap is not None]
     blank = Verdict(
         claim=claim.id, paper=claim.paper, kind=claim.kind, text=claim.text,
         printed=getattr(claim.statement, "printed", None),
-        verdict=untested(claim, named, evidence),
+        verdict=untested(claim, unmeasured, evidence),
     )  # fmt: skip
-    if not named or (not gaps and any(not evidence.of_claim(cell) for cell in named)):
+    if not named or (not gaps and unmeasured):
         return blank
     found = quantified([part.transfer for part in parts], quantifier(claim.statement))
     only = gaps[0] if len(parts) == len(gaps) == 1 else None
     return blank.model_copy(
         update={
-            "verdict": statement_ladder(found, bool(gaps), evidence),
+            "verdict": statement_ladder(claim, found, gaps, unmeasured, evidence),
             "transfer": found if evidence.transfers else None,
             "direction": statement_words(parts, claims_no_sign(claim.statement)),
             "seeds": min((gap.seeds for gap in gaps), default=0),
@@ -295,18 +312,31 @@ def statement_verdict(
     )
 
 
-def statement_ladder(found: Transfer, compared: bool, evidence: Evidence) -> str:
+def statement_ladder(
+    claim: StatementClaim,
+    found: Transfer,
+    gaps: Sequence[Estimate],
+    unmeasured: Sequence[ValueClaim],
+    evidence: Evidence,
+) -> str:
     """The verdict on a statement: at `paper` scale its signs decide (sizes are not judged yet)."""
     if evidence.transfers:
         return "untestable: transfer scale"
-    return LADDER[found] if compared else "untestable: claims no order"
+    if not gaps or claims_no_sign(claim.statement):
+        return "untestable: claims no order"
+    if found == "open" and unmeasured:
+        return evidence.reason(unmeasured)
+    if found == "open" and all(gap.interval is None for gap in gaps):
+        alone = all(gap.seeds == 1 for gap in gaps)
+        return "untestable: one seed" if alone else "untestable: no seed variation"
+    return LADDER[found]
 
 
-def untested(claim: StatementClaim, named: Sequence[ValueClaim], evidence: Evidence) -> str:
+def untested(claim: StatementClaim, unmeasured: Sequence[ValueClaim], evidence: Evidence) -> str:
     """The verdict on a statement that could not be compared."""
     if (why := getattr(claim.statement, "unprinted", None)) is not None:
         return f"untestable: no number printed: {why}"
-    return evidence.reason([cell for cell in named if not evidence.of_claim(cell)])
+    return evidence.reason(unmeasured)
 
 
 def parts_of(

@@ -14,13 +14,13 @@ from reclaim.registry.recipes import NOT_YET, RECIPES, Value, knobs_of, resolve_
 
 def term_loss(term: Term, outputs: candidates.Outputs, context: candidates.Context) -> Tensor:
     """One term: pairing, steps in order, loss (a scalar)."""
-    loss = getattr(objectives, term.loss)
+    minimised = getattr(objectives, term.loss)
     if term.pairing is None:
-        return loss(outputs, context)
+        return minimised(outputs, context)
     paired = getattr(candidates, term.pairing)(outputs)
     for step in term.steps:
         paired = getattr(steps, step.name)(paired, context, **step.knobs)
-    return loss(paired, context)
+    return minimised(paired, context)
 
 
 def total_loss(

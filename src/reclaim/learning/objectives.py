@@ -28,7 +28,7 @@ def contrast(candidates: Candidates, context: Context) -> Tensor:
     shift = torch.cat([pos, neg], dim=1).amax(dim=1, keepdim=True).detach()
     negatives = (neg - shift).exp().sum(dim=1)
     if c.prior > 0:
-        count = live.sum(dim=1)
+        count = live.sum(dim=1).to(neg.dtype)
         false = c.prior * count * (pos[:, 0] - shift[:, 0]).exp()
         floor = count * (-1 / tau - shift[:, 0]).exp()
         negatives = torch.maximum((negatives - false) / (1 - c.prior), floor)

@@ -30,13 +30,15 @@ class Knob:
         return self.default(batch) if callable(self.default) else self.default
 
 
+def _whole(least: int) -> Callable[[Value], bool]:
+    return lambda value: isinstance(value, int) and value >= least
+
+
 KNOBS = {
     "prior": Knob("tau+, the share of false negatives", 0.1, lambda v: 0 <= v < 1, "[0, 1)"),
     "beta": Knob("how strongly hard negatives weigh", 1.0, lambda v: 0 <= v < inf, "[0, inf)"),
-    "hardest": Knob(
-        "s, the negatives mixed from", lambda b: max(2, b // 8), lambda v: v >= 1, "1.."
-    ),
-    "synthetics": Knob("k, the negatives made", lambda b: max(1, b // 32), lambda v: v >= 0, "0.."),
+    "hardest": Knob("s, how many are mixed from", lambda b: max(2, b // 8), _whole(1), "1, 2, ..."),
+    "synthetics": Knob("k, how many are made", lambda b: max(1, b // 32), _whole(0), "0, 1, ..."),
     "mix": Knob("mix two negatives, or repeat one", True, lambda v: v in (0, 1), "true or false"),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,13 +13,12 @@ from reclaim.records import Verdict, Verdicts
 from reclaim.registry.claims import Paper, StatementClaim, Table, ValueClaim
 from reclaim.registry.datasets import DATASETS
 from reclaim.report import numbers, plots
+from reclaim.report.standing import CONTROLS, PAPER_SCALE, recipe_order, standing, tally
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER_SCALE = "paper"
 METRICS = {"top1": "top-1", "top5": "top-5"}
-CONTROLS = ("raw_pixels", "untrained", "supervised")
 QUALITY = (
     ("linear", "top1"), ("linear", "top5"), ("knn", "top1"), ("knn", "top5"),
     ("geometry", "alignment"), ("geometry", "uniformity"),
@@ -65,7 +63,7 @@ def render(
     shelf.globals.update(
         bracketed=numbers.bracketed, absent=numbers.absent, metrics=METRICS, controls=CONTROLS
     )
-    recipes = recipe_order(quality, verdicts)
+    recipes = recipe_order(list(quality["recipe"].unique()), verdicts)
     rows = value_rows(verdicts, papers)
     datasets = [dataset_title(name) for name in quality["dataset"].unique()]
     elsewhere = " or ".join(datasets) if scale != PAPER_SCALE else None
@@ -125,23 +123,6 @@ def percent(claim: ValueClaim) -> Decimal:
     return Decimal(claim.printed) * (100 if claim.unit == "fraction" else 1)
 
 
-def standing(verdict: Verdict) -> str:
-    """One word for a verdict: what its row is coloured and counted by."""
-    if verdict.transfer is not None:
-        return verdict.transfer
-    return "untested" if verdict.verdict.startswith("untestable") else verdict.verdict
-
-
-def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims stand how; at every scale in the same order."""
-    counts = Counter(standing(verdict) for verdict in verdicts)
-    order = (
-        "holds", "reversed", "open", "reproduced", "compatible, imprecise", "not reproduced",
-        "untested",
-    )  # fmt: skip
-    return {word: counts[word] for word in order if counts[word]}
-
-
 def paper_section(paper: Paper, verdicts: Verdicts, rows: Sequence[ValueRow]) -> dict[str, Any]:
     """A paper's tables, each as columns of rows, and its statements."""
     own = [row for row in rows if row.claim.paper == paper.id]
@@ -180,15 +161,6 @@ def dataset_title(name: str) -> str:
 
 
 # --- the recipes beside their controls -----------------------------------------------------------
-
-
-def recipe_order(quality: pd.DataFrame, verdicts: Verdicts) -> list[str]:
-    """Claimed recipes in the papers' order, then unclaimed ones, then the controls."""
-    measured = list(quality["recipe"].unique())
-    claimed = dict.fromkeys(verdict.recipe for verdict in verdicts.verdicts)
-    first = [name for name in claimed if name is not None and name in measured]
-    rest = [name for name in measured if name not in claimed and name not in CONTROLS]
-    return [*first, *rest, *(name for name in CONTROLS if name in measured)]
 
 
 def quality_tables(quality: pd.DataFrame, recipes: Sequence[str]) -> list[dict[str, Any]]:

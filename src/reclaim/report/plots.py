@@ -77,9 +77,15 @@ def scatter(rows: Sequence[Row], recipes: Sequence[str], measured: str, identity
 
     Rows have recipe, printed, mean, sd. `identity` adds the line of equal numbers.
     """
-    low, high = extent([row["printed"] for row in rows])
+    printed = [row["printed"] for row in rows]
+    ends = [end for row in rows for end in (row["mean"] - row["sd"], row["mean"] + row["sd"])]
+    low, high = extent(printed)
+    bottom, top = extent([*ends, *(printed if identity else ())])
     x = number("printed", "printed, %", axis=QUIET, scale={"domain": [low, high], "nice": False})
-    y = {name: number(name, measured, axis=QUIET) for name in ("mean", "low", "label_y")}
+    y = {
+        name: number(name, measured, axis=QUIET, scale={"domain": [bottom, top], "nice": False})
+        for name in ("mean", "low", "label_y")
+    }
     edge, look = {"datum": high}, style(recipes)
     own = {"x": x, "color": look["color"]}
     tie = {"x2": edge, "y": y["mean"], "y2": {"field": "label_y"}}
@@ -91,9 +97,10 @@ def scatter(rows: Sequence[Row], recipes: Sequence[str], measured: str, identity
         layer("text", words, align="left", dx=4),
     ]
     if identity:
-        ends = {"x": {"datum": low}, "x2": edge, "y": {"datum": low}, "y2": edge}
-        layers.insert(0, layer("rule", ends, strokeDash=[3, 3]))
-    data = {"values": labelled(rows)}
+        least, most = max(low, bottom), min(high, top)
+        diagonal = {"x": {"datum": least}, "x2": {"datum": most}, "y": {"datum": least}}
+        layers.append(layer("rule", {**diagonal, "y2": {"datum": most}}, strokeDash=[3, 3]))
+    data = {"values": labelled(rows, (top - bottom) / WIDTH * 14)}
     room = {"left": 2, "top": 8, "bottom": 2, "right": 24}  # a browser's letters may be wider
     return draw({"width": WIDTH, "height": WIDTH, "padding": room, "data": data, "layer": layers})
 
@@ -110,10 +117,8 @@ def extent(values: Sequence[float]) -> tuple[float, float]:
     return least - spare, most + spare
 
 
-def labelled(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows with the ends of their bars and a height for their label, no two labels overlapping."""
-    ends = [end for row in rows for end in (row["mean"] - row["sd"], row["mean"] + row["sd"])]
-    gap = (max(ends) - min(ends) or 1.0) / WIDTH * 16
+def labelled(rows: Sequence[Row], gap: float) -> list[dict[str, Any]]:
+    """Rows with the ends of their bars and a height for their label, at least `gap` apart."""
     ordered = sorted(rows, key=lambda row: row["mean"])
     heights = spread([row["mean"] for row in ordered], gap)
     return [

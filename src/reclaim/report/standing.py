@@ -1,0 +1,35 @@
+"""How claims stand, in one word each and in counts, and the order in which recipes are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from reclaim.records import Verdict, Verdicts
+
+PAPER_SCALE = "paper"
+CONTROLS = ("raw_pixels", "untrained", "supervised")
+TRANSFER = ("holds", "reversed", "open")
+LADDER = ("reproduced", "compatible, imprecise", "not reproduced")
+WORDS = (*TRANSFER, *LADDER, "untested")
+
+
+def standing(verdict: Verdict) -> str:
+    """One word for a verdict: what its row is coloured and counted by."""
+    if verdict.transfer is not None:
+        return verdict.transfer
+    return "untested" if verdict.verdict.startswith("untestable") else verdict.verdict
+
+
+def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """How many claims stand how, in the order of WORDS; without those that none has."""
+    counts = Counter(standing(verdict) for verdict in verdicts)
+    return {word: counts[word] for word in WORDS if counts[word]}
+
+
+def recipe_order(measured: Sequence[str], verdicts: Verdicts) -> list[str]:
+    """Claimed recipes in the papers' order, then unclaimed ones, then the controls."""
+    claimed = dict.fromkeys(verdict.recipe for verdict in verdicts.verdicts)
+    first = [name for name in claimed if name is not None and name in measured]
+    rest = [name for name in measured if name not in claimed and name not in CONTROLS]
+    return [*first, *rest, *(name for name in CONTROLS if name in measured)]

@@ -1,0 +1,91 @@
+"""A run depends on the code its row names, and on no other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reclaim.registry import code
+from reclaim.registry.recipes import RECIPES
+from tests.conftest import tiny_config
+
+TRAINED = {name for name, row in RECIPES.items() if row.terms}
+CONTRASTIVE = TRAINED - {"supervised"}
+MIXED = {name for name in RECIPES if name.startswith("sscl")}
+HARDENED = {"hcl", "sscl", "sscl_released"}
+
+
+@pytest.fixture
+def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Edit a copy of `learning` that the hashes are taken of."""
+    folder = tmp_path / "learning"
+    shutil.copytree(code.LEARNING, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "LEARNING", folder)
+
+    def change(name: str, old: str, new: str) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+        code._stripped.cache_clear()
+
+    return change
+
+
+def hashes() -> dict[str, str]:
+    """The code hash of every recipe, and of the evaluation."""
+    code._stripped.cache_clear()
+    pretrain = {name: code.pretrain_code(tiny_config(name)) for name in RECIPES}
+    return pretrain | {"evaluate": code.evaluate_code()}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        ("steps.py", "weight = (share *", "weight = (2 * share *", HARDENED),
+        ("steps.py", "prior=prior)", "prior=prior / 2)", {"dcl", "sscl_synthesis_debias"} | HARDENED),
+        ("steps.py", "alpha * made + (1 - alpha)", "alpha * made - (1 - alpha)", MIXED),
+        ("steps.py", "second = torch.randint(", "second = torch.randint(1 + ", MIXED),
+        ("objectives.py", "/ (1 - c.prior)", "/ (2 - c.prior)", CONTRASTIVE),
+        ("objectives.py", "cross_entropy(outputs.logits", "cross_entropy(-outputs.logits", {"supervised"}),
+        ("candidates.py", "w_neg[own, own] = 0", "w_neg[own, own] = 1", CONTRASTIVE),
+        ("losses.py", "term.weight * term_loss", "2 * term.weight * term_loss", set(RECIPES)),
+        ("train.py", "COLLAPSED = 1e-4", "COLLAPSED = 1e-3", set(RECIPES)),
+        ("nets.py", "widths[0], 3,", "widths[0], 5,", {*RECIPES, "evaluate"}),
+        ("evaluate.py", "CHUNK = 500", "CHUNK = 501", {"evaluate"}),
+        ("losses.py", "in-batch losses: ", "losses: ", set()),
+    ],
+)  # fmt: skip
+def test_an_edit_makes_stale_exactly_the_runs_that_use_it(
+    edit: Callable[[str, str, str], None], file: str, old: str, new: str, stale: set[str]
+) -> None:
+    before = hashes()
+    edit(file, old, new)
+    after = hashes()
+    assert {name for name in before if before[name] != after[name]} == stale
+
+
+def test_comments_docstrings_and_layout_do_not_count(
+    edit: Callable[[str, str, str], None],
+) -> None:
+    before = hashes()
+    edit("steps.py", "    c = candidates\n", "    # a comment\n    c   =   candidates\n")
+    edit("objectives.py", '"""The contrastive loss', '"""Another text: the contrastive loss')
+    assert hashes() == before
+
+
+def test_a_new_step_and_a_new_recipe_make_nothing_stale(
+    edit: Callable[[str, str, str], None],
+) -> None:
+    before = hashes()
+    edit("steps.py", "def debias(", "def fresh(candidates):\n    return candidates\n\n\ndef debias(")
+    assert hashes() == before
+
+
+def test_a_step_that_is_not_there_is_named(edit: Callable[[str, str, str], None]) -> None:
+    edit("steps.py", "def harden(", "def hardened(")
+    code._stripped.cache_clear()
+    with pytest.raises(ValueError, match=r"steps.py defines no 'harden'"):
+        code.pretrain_code(tiny_config("hcl"))
