@@ -6,7 +6,7 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,13 @@ BELOW = {
     "report": {"registry", "records"},
     "registry": {"records"},
     "records": set(),
+}
+DISTRIBUTIONS = {  # where the name differs from the module's
+    "PIL": "pillow",
+    "pydantic_core": "pydantic",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+    "yaml": "pyyaml",
 }
 DRAWS = {"bernoulli", "multinomial", "normal", "rand", "randint", "randn", "randperm"}
 
@@ -68,7 +75,7 @@ def part(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """The absolute names of all modules that a module imports, anywhere in it."""
-    package = ("reclaim", *path.relative_to(SOURCE).parent.parts)
+    package = path.relative_to(ROOT / "src" if SOURCE in path.parents else ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -76,6 +83,13 @@ def imports(path: Path) -> Iterator[str]:
             base = package[: len(package) + 1 - node.level] if node.level else ()
             module = ".".join((*base, *([node.module] if node.module else [])))
             yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def distributions(paths: Iterable[Path]) -> set[str]:
+    """The names, as on a package index, of what some modules import from elsewhere."""
+    roots = {name.split(".")[0] for path in paths for name in imports(path)}
+    foreign = roots - sys.stdlib_module_names - {"reclaim", "tests"}
+    return {canonicalize_name(DISTRIBUTIONS.get(root, root)) for root in foreign}
 
 
 # --- dependencies --------------------------------------------------------------------------------
@@ -111,16 +125,10 @@ def test_the_conda_environment_agrees_with_the_lock() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    distributions = {
-        "PIL": "pillow",
-        "pydantic_core": "pydantic",
-        "sklearn": "scikit-learn",
-        "vl_convert": "vl-convert-python",
-        "yaml": "pyyaml",
-    }
-    roots = {name.split(".")[0] for path in MODULES for name in imports(path)}
-    foreign = {distributions.get(r, r) for r in roots - sys.stdlib_module_names - {"reclaim"}}
-    assert foreign | ENGINES | {"pyarrow"} == {r.name for r in declared()}  # pandas' parquet
+    needed = distributions(MODULES)
+    assert needed | ENGINES | {"pyarrow"} == {r.name for r in declared()}  # pandas' parquet
+    tested = distributions((ROOT / "tests").rglob("*.py"))
+    assert tested <= {canonicalize_name(r.name) for r in declared("test")}
 
 
 # --- the direction of imports --------------------------------------------------------------------

@@ -143,6 +143,19 @@ def test_the_weights_carry_gradient() -> None:
     assert slope[0].tolist() == pytest.approx([expected, -expected], rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, FLOAT64])
+def test_a_weight_too_small_for_a_float_still_counts(dtype: torch.dtype) -> None:
+    """At t = 0.001 the hardest has all the weight, N e^{s/t}, and N stays 4: log(1 + 4)."""
+    neg = torch.tensor([[0.9, 0.1, -0.5, -0.9]], dtype=dtype)
+    c = Candidates(
+        anchor=neg, bank=torch.eye(4, dtype=dtype), pos=neg[:, :1], neg=neg,
+        w_pos=torch.ones_like(neg[:, :1]), w_neg=torch.ones_like(neg), prior=0.1,
+    )  # fmt: skip
+    hard = harden(c, context(0.001), beta=1.0)
+    assert (hard.w_neg > 0).all()
+    assert contrast(hard, context(0.001)).item() == pytest.approx(math.log(5), rel=1e-4)
+
+
 def test_debias_sets_the_prior_and_nothing_else() -> None:
     before = weighted(4)
     after = debias(before, context(), prior=0.3)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from reclaim.records import (
@@ -22,7 +21,9 @@ from reclaim.records import (
     first_fault,
 )
 from reclaim.registry.claims import Paper, load_papers
+from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.datasets import DATASETS
+from reclaim.registry.datasets import dataset as dataset_facts
 from reclaim.registry.recipes import NOT_YET, RECIPES, knobs_of, recipe, resolve_terms
 
 SCALES = Path("workflow/scales")
@@ -69,12 +70,11 @@ def load_scale(name: str) -> Scale:
     if name not in known:
         raise ReclaimError(f"unknown scale {name!r}; known: {', '.join(known) or 'none here'}")
     path = SCALES / f"{name}.yaml"
+    document = read_yaml(path)
     try:
-        return Scale.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ReclaimError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        return Scale.model_validate(document.value)
     except ValidationError as error:
-        raise ReclaimError(f"{path}: {first_fault(error)}") from error
+        raise document.fault(error.errors()[0]["loc"], first_fault(error)) from error
 
 
 def build_plan(name: str) -> Plan:
@@ -155,7 +155,7 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
     Raises ReclaimError for a value out of range or a setting that is missing.
     """
     row = recipe(name)
-    facts = DATASETS[settings["dataset.name"]]
+    facts = dataset_facts(settings["dataset.name"])
     tree = _nested(settings)
     tree["dataset"] |= {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
     if row.arch is not None:

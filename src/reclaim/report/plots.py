@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
 PALETTE = tuple(f"var(--c{i})" for i in range(8))
-SHAPES = ("circle", "square", "triangle-up", "diamond")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
 WIDTH, ROW = 200, 24
 DOT = {"filled": True, "size": 70, "opacity": 1}
 DIAMOND = {"shape": "diamond", "size": 70, "color": "currentColor"}

@@ -1,0 +1,246 @@
+"""Every rule of the judge on a made-up paper whose answers are known."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from reclaim.inference.measurements import render
+from reclaim.inference.verdicts import judge, judge_scale, judged
+from reclaim.records import ReclaimError, Verdict, Verdicts
+from reclaim.records import render as text_of
+from reclaim.registry.claims import Paper
+from tests.inference.made_up import BASE, Values, frame_of, papers, plan_of
+
+WHY = "recipe moco_v2 needs a queue"
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
+    return papers(tmp_path_factory.mktemp("claims"))
+
+
+def verdicts(
+    paper: dict[str, Paper], scale: str = "digits", values: Values = BASE
+) -> dict[str, Verdict]:
+    """Verdicts by claim without the paper's name."""
+    made = judge(scale, paper, plan_of(scale, paper, values, moco_v2=WHY), frame_of(scale, values))
+    return {verdict.claim.removeprefix("made_up:"): verdict for verdict in made.verdicts}
+
+
+def cell(recipe: str, metric: str = "top1") -> str:
+    return f"main[cifar10.{metric},{recipe}]"
+
+
+def test_every_claim_has_exactly_one_verdict_measured_or_not(paper: dict[str, Paper]) -> None:
+    claims = [claim.id for one in paper.values() for claim in one.claims]
+    for values in (BASE, {"simclr": BASE["simclr"]}):
+        for scale in ("digits", "paper"):
+            found = judge(scale, paper, plan_of(scale, paper, values), frame_of(scale, values))
+            assert [verdict.claim for verdict in found.verdicts] == claims
+    assert Counter(claims).most_common(1)[0][1] == 1
+
+
+def test_at_a_transfer_scale_no_verdict_is_about_the_paper(paper: dict[str, Paper]) -> None:
+    for verdict in verdicts(paper).values():
+        assert verdict.verdict.startswith("untestable: ")
+        assert (verdict.transfer is not None) == (verdict.verdict == "untestable: transfer scale")
+        assert (verdict.transfer is not None) == bool(verdict.runs)
+
+
+def test_a_printed_number_at_a_transfer_scale(paper: dict[str, Paper]) -> None:
+    found = verdicts(paper)[cell("hcl")]
+    test = stats.ttest_rel(BASE["hcl"]["top1"], BASE["simclr"]["top1"])
+    low, high = test.confidence_interval(0.95)
+    assert found.transfer == "holds"
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((low, high), rel=1e-9)
+    assert found.difference == pytest.approx(1.9)
+    assert (found.mean, found.seeds, found.printed) == (pytest.approx(82.025), 4, "82.50")
+    assert found.sd == pytest.approx(stats.tstd(BASE["hcl"]["top1"]))
+    assert found.direction == f"printed +2.50, measured +1.90 [+{low:.2f}, +{high:.2f}]"
+    assert found.runs == ("hcl-s0", "hcl-s1", "hcl-s2", "hcl-s3")
+
+
+def test_reversed_open_baseline_and_not_run(paper: dict[str, Paper]) -> None:
+    found = verdicts(paper)
+    assert found[cell("sscl")].transfer == "reversed"  # printed below simclr, measured above
+    assert found[cell("hcl", "top5")].transfer == "open"
+    assert found[cell("sscl", "top5")].transfer == "holds"
+    assert found[cell("simclr")].transfer == "open"
+    assert found[cell("simclr")].difference is None
+    missing = found[cell("moco_v2")]
+    assert missing.verdict == f"untestable: not run: {WHY}"
+    assert (missing.transfer, missing.mean, missing.seeds, missing.runs) == (None, None, 0, ())
+
+
+def test_one_seed_is_open(paper: dict[str, Paper]) -> None:
+    one = {name: {m: v[:1] for m, v in metrics.items()} for name, metrics in BASE.items()}
+    found = verdicts(paper, values=one)[cell("hcl")]
+    assert (found.transfer, found.interval, found.sd) == ("open", None, None)
+    assert found.direction == "printed +2.50, measured +1.90 (one seed)"
+
+
+def test_seeds_that_all_differ_by_the_same_amount_are_open(paper: dict[str, Paper]) -> None:
+    same = {"simclr": BASE["simclr"], "hcl": {"top1": [n + 1 for n in BASE["simclr"]["top1"]]}}
+    found = verdicts(paper, values=same)[cell("hcl")]
+    assert found.transfer == "open"
+    assert found.direction == "printed +2.50, measured +1.00 (no seed variation)"
+
+
+def test_only_seeds_that_both_have_are_compared(paper: dict[str, Paper]) -> None:
+    fewer = BASE | {"hcl": {"top1": BASE["hcl"]["top1"][:3]}}
+    found = verdicts(paper, values=fewer)[cell("hcl")]
+    test = stats.ttest_rel(BASE["hcl"]["top1"][:3], BASE["simclr"]["top1"][:3])
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(test.confidence_interval(0.95)[0], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "transfer"),
+    [
+        ("gap", "holds"),  # hcl above simclr
+        ("gap_below", "reversed"),  # sscl said below simclr, measured above
+        ("gap_nil", "open"),  # hcl is above sscl, but no direction is claimed
+        ("best", "open"),  # one rival was not run
+        ("best_measured", "holds"),
+        ("best_mostly", "holds"),  # three of four; the top-5 lead over simclr is open
+        ("order", "reversed"),  # reversed for top-1, holds for top-5
+        ("drop", "reversed"),
+        ("nothing", "open"),
+        ("peak", "holds"),
+        ("rises", "reversed"),
+        ("unsteady", "holds"),
+        ("again", "holds"),
+        ("total", "open"),
+        ("picture", None),
+    ],
+)
+def test_statements_at_a_transfer_scale(
+    paper: dict[str, Paper], name: str, transfer: str | None
+) -> None:
+    assert verdicts(paper)[name].transfer == transfer
+
+
+def test_a_statement_says_what_was_compared(paper: dict[str, Paper]) -> None:
+    found = verdicts(paper)
+    assert found["best"].direction is not None
+    assert found["best"].direction.startswith(
+        "3 comparisons (2 hold, 1 not measured): hcl − simclr"
+    )
+    assert found["gap"].difference == pytest.approx(1.9)
+    assert found["gap_below"].difference == pytest.approx(-0.925)  # simclr − sscl, as claimed
+    assert found["picture"].verdict == "untestable: no number printed: A picture."
+    assert found["again"].printed == "82.5"
+    assert found["best"].runs[0] == "hcl-s0"
+
+
+def test_a_statement_none_of_which_was_measured_is_not_run(paper: dict[str, Paper]) -> None:
+    found = verdicts(paper, values={"simclr": BASE["simclr"]})
+    assert found["gap"].verdict == "untestable: not run: no run of this plan serves it"
+    assert found["peak"].transfer is None
+
+
+def test_the_value_ladder_at_paper_scale(paper: dict[str, Paper]) -> None:
+    found = verdicts(paper, "paper")
+    assert {verdict.transfer for verdict in found.values()} == {None}
+    assert found[cell("hcl")].verdict == "compatible, imprecise"
+    assert found[cell("sscl")].verdict == "not reproduced"
+    assert found["again"].verdict == "compatible, imprecise"
+    assert found["total"].verdict == "untestable: claims no order"
+    assert found["nothing"].verdict == "untestable: claims no order"
+    assert found["best"].verdict == f"untestable: not run: {WHY}"
+    assert found["gap"].verdict == "reproduced"
+    assert found["gap_below"].verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ([82.0], "untestable: one seed"),
+        ([82.0, 82.0], "untestable: no seed variation"),
+        ([81.0, 82.0], "compatible, imprecise"),
+    ],
+)
+def test_too_few_seeds_at_paper_scale(
+    paper: dict[str, Paper], numbers: list[float], verdict: str
+) -> None:
+    assert verdicts(paper, "paper", {"hcl": {"top1": numbers}})[cell("hcl")].verdict == verdict
+
+
+def test_rounding_counts_for_the_paper(paper: dict[str, Paper]) -> None:
+    """The bound of the prediction interval lies within what 82.50 hides, or just beyond it."""
+    sd = 0.2 / 2**0.5  # of two values 0.2 apart
+    edge = 82.5 - stats.t.ppf(0.975, 1) * sd * 1.5**0.5
+    for shift, verdict in ((-0.004, "compatible, imprecise"), (-0.006, "not reproduced")):
+        middle = edge + shift
+        values = {"hcl": {"top1": [middle - 0.1, middle + 0.1]}}
+        assert verdicts(paper, "paper", values)[cell("hcl")].verdict == verdict
+
+
+def test_planned_but_not_measured(paper: dict[str, Paper]) -> None:
+    frame = frame_of("digits", {"simclr": BASE["simclr"]})
+    found = judge("digits", paper, plan_of("digits", paper, BASE), frame).verdicts
+    by_claim = {verdict.claim: verdict.verdict for verdict in found}
+    assert (
+        by_claim["made_up:" + cell("hcl")] == "untestable: not run: planned, but not measured yet"
+    )
+
+
+def test_measurements_of_another_protocol_are_not_taken(paper: dict[str, Paper]) -> None:
+    frame = frame_of("digits", BASE, protocol="knn")
+    found = judge("digits", paper, plan_of("digits", paper, BASE), frame).verdicts
+    assert all(verdict.mean is None for verdict in found)
+
+
+def test_another_scale_or_a_run_without_a_plan_is_refused(paper: dict[str, Paper]) -> None:
+    plan = plan_of("digits", paper, BASE)
+    with pytest.raises(ReclaimError, match="asked to judge 'fashion'"):
+        judge("fashion", paper, plan, frame_of("fashion", BASE))
+    fewer = plan_of("digits", paper, {"simclr": BASE["simclr"]})
+    with pytest.raises(ReclaimError, match=r"measurements of hcl-s0, a run that the plan"):
+        judge("digits", paper, fewer, frame_of("digits", BASE))
+
+
+def test_the_order_of_rows_does_not_matter(paper: dict[str, Paper]) -> None:
+    plan, frame = plan_of("digits", paper, BASE), frame_of("digits", BASE)
+    shuffled = frame.sample(frac=1, random_state=3)
+    assert judge("digits", paper, plan, frame) == judge("digits", paper, plan, shuffled)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paper: dict[str, Paper]) -> Path:
+    """A project folder with the made-up plan and measurements, and the claims loaded from it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reclaim.inference.verdicts.load_papers", lambda: paper)
+    (tmp_path / "workflow" / "plans").mkdir(parents=True)
+    (tmp_path / "results" / "digits").mkdir(parents=True)
+    plan = plan_of("digits", paper, BASE)
+    (tmp_path / "workflow" / "plans" / "digits.json").write_text(text_of(plan))
+    table = tmp_path / "results" / "digits" / "measurements.csv"
+    table.write_text(render(frame_of("digits", BASE)))
+    return table
+
+
+def test_judging_a_scale_writes_what_is_read_back(project: Path) -> None:
+    path = judge_scale("digits")
+    assert path == Path("results/digits/verdicts.json")
+    verdicts, measured, quality = judged("digits")
+    assert Verdicts.model_validate(json.loads(path.read_text())) == verdicts
+    assert len(measured) == 4 * (2 * 3 + 3)
+    assert set(quality["recipe"]) == {"simclr", "hcl", "sscl"}
+
+
+def test_stale_verdicts_and_faulty_measurements_overwrite_nothing(project: Path) -> None:
+    path = judge_scale("digits")
+    before = path.read_bytes()
+    changed = BASE | {"hcl": {"top1": [50.0] * 4}}
+    project.write_text(render(frame_of("digits", changed)))
+    with pytest.raises(ReclaimError, match="not made from the present measurements"):
+        judged("digits")
+    project.write_text(project.read_text().replace("0.5", "5.0"))
+    with pytest.raises(ReclaimError, match="an accuracy lies in"):
+        judge_scale("digits")
+    assert path.read_bytes() == before

@@ -1,0 +1,206 @@
+"""Evaluation against second engines, slow loops and closed forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from reclaim.learning import evaluate as ev
+from reclaim.learning import train
+from reclaim.learning.images import ImageSet
+from reclaim.records import (
+    EvaluateJob,
+    GeometryProtocol,
+    KnnProtocol,
+    LinearProtocol,
+    Op,
+    PretrainJob,
+    ReclaimError,
+)
+from reclaim.registry.jobs import (
+    data_hash,
+    evaluation_folder,
+    finished_evaluations,
+    finished_run,
+    run_folder,
+)
+
+CLEAN = (Op(op="normalise", params={"mean": [0.5], "std": [0.5]}),)
+LINEAR = LinearProtocol(epochs=60, batch=64, lr=0.5, test_views=CLEAN)
+KNN = KnnProtocol(neighbours=5, temperature=0.2, test_views=CLEAN)
+GEOMETRY = GeometryProtocol(views=(Op(op="horizontal_flip", p=0.5), *CLEAN), test_views=CLEAN)
+PROTOCOLS = {"linear": LINEAR, "knn": KNN, "geometry": GEOMETRY}
+
+
+@pytest.fixture(autouse=True)
+def _restore_determinism() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def frozen(train_count: int = 60, test_count: int = 30, classes: int = 3) -> ev.Frozen:
+    """Random 4x4 images whose mean grey depends on their class, and the pixels as encoder."""
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(train_count + test_count) % classes
+    noise = torch.randint(0, 120, (len(labels), 1, 4, 4), generator=draws)
+    images = (noise + 40 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    held = ImageSet(
+        images[:train_count], labels[:train_count], images[train_count:], labels[train_count:]
+    )
+    return ev.Frozen(nn.Flatten(), 16, classes, held, 0, torch.device("cpu"))
+
+
+def features(images: torch.Tensor) -> np.ndarray:
+    return ((images.double() / 255 - 0.5) / 0.5).flatten(1).numpy()
+
+
+def test_predictions_rank_the_true_label() -> None:
+    scores = torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2], [3.0, 2.0, 1.0]])
+    table = ev.predictions(scores, torch.tensor([2, 1, 2]))
+    assert table.to_dict("list") == {"label": [2, 1, 2], "top1": [1, 0, 0], "rank": [2, 2, 3]}
+    assert ev.accuracies(table) == {"top1": 0.0, "top5": 1.0}
+
+
+def test_accuracies_agree_with_torch_topk() -> None:
+    draws = torch.Generator().manual_seed(1)
+    scores = torch.randn(500, 20, generator=draws)
+    labels = torch.randint(20, (500,), generator=draws)
+    found = ev.accuracies(ev.predictions(scores, labels))
+    for k in (1, 5):
+        hits = (scores.topk(k).indices == labels.unsqueeze(1)).any(dim=1)
+        assert found[f"top{k}"] == pytest.approx(hits.double().mean().item(), abs=1e-12)
+
+
+def test_knn_equals_a_slow_loop() -> None:
+    case = frozen()
+    bank, queries = features(case.images.train), features(case.images.test)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    votes = np.zeros((len(queries), 3))
+    for i, query in enumerate(queries):
+        near = sorted(range(len(bank)), key=lambda j: -(query @ bank[j]))[:5]
+        for j in near:
+            votes[i, case.images.train_labels[j]] += math.exp((query @ bank[j] - 1) / 0.2)
+    np.testing.assert_allclose(ev.knn_scores(case, KNN).numpy(), votes, rtol=1e-5, atol=1e-6)
+
+
+def test_geometry_equals_a_slow_loop() -> None:
+    case = frozen(test_count=12)
+    found = ev.geometry(case, GEOMETRY)
+    clean = features(case.images.test)
+    clean /= np.linalg.norm(clean, axis=1, keepdims=True)
+    pairs = [(i, j) for i in range(12) for j in range(12) if i != j]
+    mean = sum(math.exp(-2 * float(((clean[i] - clean[j]) ** 2).sum())) for i, j in pairs)
+    assert found["uniformity"] == pytest.approx(math.log(mean / len(pairs)), rel=1e-6)
+    one, two = (
+        torch.nn.functional.normalize(case.embed(case.images.test, GEOMETRY.views, view)).numpy()
+        for view in ("view 1", "view 2")
+    )
+    expected = sum(float(((a - b) ** 2).sum()) for a, b in zip(one, two, strict=True)) / 12
+    assert found["alignment"] == pytest.approx(expected, rel=1e-5)
+    assert found["alignment"] > 0
+
+
+def test_the_probe_reaches_the_optimum_of_a_second_engine() -> None:
+    case = frozen(train_count=300)
+    protocol = LinearProtocol(
+        epochs=400, batch=300, lr=1.0, momentum=0.9, weight_decay=0.02, test_views=CLEAN
+    )
+    scores = ev.linear_scores(case, protocol).softmax(dim=1).numpy()
+    # decay 0.02 of the mean loss is C = 1 / (0.02 n); the bias decays too, so it is a feature here
+    second = LogisticRegression(C=1 / (0.02 * 300), max_iter=5000, tol=1e-10, fit_intercept=False)
+    train_set, test_set = (
+        np.pad(features(images), ((0, 0), (0, 1)), constant_values=1)
+        for images in (case.images.train, case.images.test)
+    )
+    second.fit(train_set, case.images.train_labels.numpy())
+    expected = second.predict_proba(test_set)
+    assert np.abs(scores - expected).max() < 0.02
+    assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.95
+
+
+def test_the_probe_with_augmentation_sees_other_views_each_epoch() -> None:
+    case = frozen()
+    views = (Op(op="horizontal_flip", p=0.5), *CLEAN)
+    plain = ev.linear_scores(case, LINEAR)
+    assert torch.equal(plain, ev.linear_scores(case, LINEAR))
+    augmented = ev.linear_scores(case, LINEAR.model_copy(update={"views": views}))
+    assert not torch.equal(plain, augmented)
+
+
+def test_standardising_makes_the_scale_of_features_irrelevant() -> None:
+    case = frozen()
+    far = (Op(op="normalise", params={"mean": [0.1], "std": [5.0]}),)
+    near = LINEAR.model_copy(update={"standardise": True, "lr": 0.1})
+    torch.testing.assert_close(
+        ev.linear_scores(case, near),
+        ev.linear_scores(case, near.model_copy(update={"test_views": far})),
+        rtol=1e-3, atol=1e-3,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def trained(
+    tiny_job: Callable[..., PretrainJob], data: Path, tmp_path: Path
+) -> tuple[PretrainJob, EvaluateJob]:
+    job = tiny_job("simclr", epochs=1)
+    train.pretrain(job, tmp_path, data)
+    return job, EvaluateJob(
+        id=job.id, recipe=job.recipe, dataset=job.config.dataset, seed=0, protocols=PROTOCOLS,
+        code="test",
+    )  # fmt: skip
+
+
+def test_an_evaluation_keeps_what_its_metrics_come_from(
+    trained: tuple[PretrainJob, EvaluateJob], data: Path, tmp_path: Path
+) -> None:
+    pretrained, job = trained
+    made = ev.evaluate(pretrained, job, tmp_path, data)
+    assert set(made) == set(PROTOCOLS)
+    for name in ("linear", "knn"):
+        folder = evaluation_folder(tmp_path, job.recipe, job.id, name)
+        table = pd.read_parquet(folder / "predictions.parquet")
+        assert len(table) == 500
+        assert made[name].metrics["top1"] == (table["rank"] == 1).mean()
+        assert made[name].metrics["top1"] == (table["label"] == table["top1"]).mean()
+    assert set(made["geometry"].metrics) == {"alignment", "uniformity"}
+
+
+def test_what_is_measured_is_not_measured_again(
+    trained: tuple[PretrainJob, EvaluateJob],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretrained, job = trained
+    first = job.model_copy(update={"protocols": {"knn": KNN}})
+    ev.evaluate(pretrained, first, tmp_path, data)
+    monkeypatch.setattr(ev, "knn_scores", lambda *_: pytest.fail("measured again"))
+    made = ev.evaluate(pretrained, job, tmp_path, data)
+    run = finished_run(tmp_path, pretrained, data_hash("digits", data))
+    assert run is not None
+    assert finished_evaluations(tmp_path, job, run) == made
+    other = job.model_copy(update={"code": "edited probe"})
+    assert not finished_evaluations(tmp_path, other, run)
+    path = evaluation_folder(tmp_path, job.recipe, job.id, "knn") / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert set(finished_evaluations(tmp_path, job, run)) == {"linear", "geometry"}
+
+
+def test_a_run_of_other_code_is_not_evaluated(
+    trained: tuple[PretrainJob, EvaluateJob], data: Path, tmp_path: Path
+) -> None:
+    pretrained, job = trained
+    edited = pretrained.model_copy(update={"code": "edited"})
+    with pytest.raises(ReclaimError, match="no finished run of the present plan and code"):
+        ev.evaluate(edited, job, tmp_path, data)
+    assert run_folder(tmp_path, job.recipe, job.id).is_dir()
+    assert not (tmp_path / "evaluations").exists()

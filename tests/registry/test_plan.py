@@ -1,0 +1,200 @@
+"""The plan: every claim is served or has its reason, every run is there once, no value is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reclaim.records import Config, PretrainJob, ReclaimError, read, render
+from reclaim.registry import jobs, plan
+from reclaim.registry.claims import load_papers
+from reclaim.registry.recipes import NOT_YET, RECIPES, knobs_of, resolve_terms
+
+SCALES = ("digits", "fashion", "paper")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workflow folder to spoil."""
+    shutil.copytree("workflow", tmp_path / "workflow", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def spoil(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_value_claim_is_served_or_has_its_reason(scale: str) -> None:
+    made = jobs.read_plan(scale)
+    claimed = {claim.id: claim for paper in load_papers().values() for claim in paper.cells()}
+    served = {claim for run in made.runs for claim in run.claims}
+    assert served | set(made.not_run) == set(claimed)
+    assert not served & set(made.not_run)
+    assert {claimed[claim].recipe for claim in made.not_run} <= set(NOT_YET)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_committed_plan_is_the_one_the_claims_give(scale: str) -> None:
+    text = (jobs.PLANS / f"{scale}.json").read_text(encoding="utf-8")
+    assert text == render(plan.build_plan(scale))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_run_is_there_once_with_its_seeds(scale: str) -> None:
+    made, settings = jobs.read_plan(scale), plan.load_scale(scale)
+    assert len({run.id for run in made.runs}) == len(made.runs)
+    assert len(made.runs) == settings.seeds * len(made.configs)
+    assert len({render(config) for config in made.configs.values()}) == len(made.configs)
+    if settings.transfer:
+        assert {config.recipe for config in made.configs.values()} == set(RECIPES)
+
+
+def test_shared_cells_share_their_runs() -> None:
+    made = jobs.read_plan("paper")
+    cells = ("table3[cifar10.top1,hcl]", "table4[cifar10.top1,sampling]")
+    [both] = {
+        run.config for run in made.runs if all(f"dong2024:{cell}" in run.claims for cell in cells)
+    }
+    assert made.configs[both].recipe == "hcl"
+
+
+def test_the_paper_scale_has_the_papers_values() -> None:
+    made = jobs.read_plan("paper")
+    config = {(c.recipe, c.dataset.name): c for c in made.configs.values()}
+    for dataset, prior in (("cifar10", 0.1), ("cifar100", 0.05), ("tiny_imagenet", 0.05)):
+        sscl = config["sscl", dataset]
+        assert [step.name for step in sscl.terms[0].steps] == ["mix_pairs", "harden", "debias"]
+        mixed, hardened, debiased = (step.knobs for step in sscl.terms[0].steps)
+        assert (mixed["hardest"], mixed["synthetics"], hardened["beta"]) == (32, 8, 1.0)
+        assert debiased["prior"] == prior
+        assert (sscl.epochs, sscl.batch, sscl.temperature) == (200, 256, 0.5)
+        assert (sscl.optimiser.lr, sscl.optimiser.warmup_epochs) == (0.1, 20)
+        assert (sscl.network.arch, sscl.network.head_out) == ("resnet18", 128)
+    assert config["sscl", "cifar10"].network.stem == "cifar_maxpool"
+    assert config["sscl", "tiny_imagenet"].network.stem == "imagenet"
+    [linear] = {p.lr for p in made.protocols.values() if p.kind == "linear"}
+    assert linear == 10
+
+
+def test_cost_counts_views_and_scales_from_the_anchor() -> None:
+    made = jobs.read_plan("paper")
+    [simclr] = {run.cost for run in made.runs if (run.recipe, run.dataset) == ("simclr", "cifar10")}
+    assert simclr.steps == 200 * 195
+    assert simclr.images_seen == 200 * 195 * 256 * 2
+    assert simclr.gpu_hours == 5.08
+    assert all(run.cost.steps == 0 for run in made.runs if run.recipe == "untrained")
+
+
+def test_only_what_a_setting_touches_gets_another_id(project: Path) -> None:
+    before = {run.id for run in plan.build_plan("digits").runs}
+    scale = project / "workflow/scales/digits.yaml"
+    spoil(scale, "values:\n", "values:\n  knobs.beta: {value: 0.5, mark: scaled, why: a try}\n")
+    after = {run.id for run in plan.build_plan("digits").runs}
+    assert {run.split("-")[0] for run in before - after} == {"hcl", "sscl", "sscl_released"}
+
+
+def test_a_further_seed_adds_runs_and_changes_none(project: Path) -> None:
+    before = plan.build_plan("digits")
+    spoil(project / "workflow/scales/digits.yaml", "seeds: 3", "seeds: 4")
+    after = plan.build_plan("digits")
+    assert set(before.runs) < set(after.runs)
+    assert {run.seed for run in set(after.runs) - set(before.runs)} == {3}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("temperature: {value: 0.5", "temperature: {value: 0.0", "temperature: .* greater than 0"),
+        ("batch: {value: 128", "batch: {value: 1", "batch: .* greater than or equal to 2"),
+        ("seeds: 3", "seeds: 0", "seeds: .* greater than or equal to 1"),
+        ("mark: paper", "mark: guess", "mark: .*'paper', 'scaled' or 'assumed'"),
+        ("transfer: true", "transfer: true\ncolour: red", "colour: Extra inputs"),
+        ("values:\n", "values:\n  knobs.prior: {value: 1.0, mark: scaled, why: x}\n", r"\[0, 1\)"),
+        ("values:\n", "values:\n  knobs.beta: {value: -1, mark: scaled, why: x}\n", r"\[0, inf\)"),
+        ("values:\n", "values:\n  knobs.hardest: {value: 255, mark: scaled, why: x}\n", "254 neg"),
+        ("values:\n", "values:\n  knobs.synthetics: {value: 255, mark: scaled, why: x}\n", "254"),
+        ("values:\n", "values:\n  knobs.hardest: {value: 2.5, mark: scaled, why: x}\n", "1, 2, "),
+        ("value: narrow", "value: vast", "network.arch"),
+        ("value: digits,", "value: digist,", "digits"),
+        ("epochs: {value: 30", "epochs: {value: -1", "epochs"),
+        ("scale: digits", "scale: [", "digits.yaml"),
+        ("op: random_resized_crop", "op: random_crop", "views.1.op"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_line(project: Path, old: str, new: str, words: str) -> None:
+    spoil(project / "workflow/scales/digits.yaml", old, new)
+    with pytest.raises(ReclaimError, match=words) as fault:
+        plan.build_plan("digits")
+    assert "\n" not in str(fault.value)
+
+
+def test_unknown_names_are_answered_with_the_known_ones(project: Path) -> None:
+    made = jobs.read_plan("digits")
+    with pytest.raises(ReclaimError, match="unknown scale 'digist'"):
+        plan.build_plan("digist")
+    with pytest.raises(ReclaimError, match="unknown scale 'x'; planned: digits, fashion, paper"):
+        jobs.read_plan("x")
+    with pytest.raises(ReclaimError, match=r"did you mean simclr-digits-[0-9a-f]{8}-s\d\?"):
+        jobs.find_run(made.runs[0].id[:-1])
+    with pytest.raises(ReclaimError, match="no recipe 'x' in plan 'digits'; it has: simclr"):
+        jobs.runs_of(made, "x")
+    with pytest.raises(ReclaimError, match="did you mean 'simclr'"):
+        resolve_terms("simclrr", 8, {})
+    with pytest.raises(ReclaimError, match="'moco_v2' needs an EMA key encoder"):
+        resolve_terms("moco_v2", 8, {})
+    shutil.rmtree("workflow/plans")
+    with pytest.raises(ReclaimError, match="run reclaim in the project's top folder"):
+        jobs.read_plan("digits")
+
+
+def test_resolve_writes_only_what_changed(project: Path) -> None:
+    results = project / "results"
+    made = jobs.read_plan("digits")
+    assert len(jobs.resolve("digits", results)) == 2 * len(made.runs)
+    assert jobs.resolve("digits", results) == []
+    path = results / "digits/jobs/hcl" / f"{jobs.runs_of(made, 'hcl')[0].id}.json"
+    job = read(path, PretrainJob, "resolve")
+    assert job.config.recipe == "hcl"
+    path.write_text("{}", encoding="utf-8")
+    assert jobs.resolve("digits", results) == [path]
+
+
+def test_a_plan_of_another_schema_version_is_refused(project: Path) -> None:
+    path = project / "workflow/plans/digits.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    with pytest.raises(ReclaimError, match="schema version 2, this reclaim reads 1; run `reclaim"):
+        jobs.read_plan("digits")
+
+
+def test_dvc_has_a_stage_for_every_recipe_of_the_default_plan() -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    made = jobs.read_plan(params["scale"])
+    assert list(params["recipes"]) == list(dict.fromkeys(run.recipe for run in made.runs))
+    assert {run.dataset for run in made.runs} == {params["dataset"]}
+
+
+def test_recipes_name_steps_and_losses_that_exist() -> None:
+    from reclaim.learning import candidates, objectives, steps
+
+    for name in RECIPES:
+        for term in resolve_terms(name, 8, {}):
+            assert callable(getattr(objectives, term.loss))
+            assert term.pairing is None or callable(getattr(candidates, term.pairing))
+            assert all(callable(getattr(steps, step.name)) for step in term.steps)
+    assert not set(RECIPES) & set(NOT_YET)
+    assert knobs_of("simclr") == ()
+    assert knobs_of("sscl") == ("hardest", "synthetics", "beta", "prior")
+
+
+def test_a_config_survives_its_file() -> None:
+    made = jobs.read_plan("paper")
+    for config in made.configs.values():
+        assert Config.model_validate_json(render(config)) == config

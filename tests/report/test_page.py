@@ -1,0 +1,183 @@
+"""The page: every claim once, nothing fetched, nothing run, printed text escaped."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reclaim.inference.controls import controls
+from reclaim.inference.verdicts import judge
+from reclaim.records import Verdicts
+from reclaim.registry.claims import Paper
+from reclaim.report.page import write_report
+from reclaim.report.standing import recipe_order, standing, tally
+from tests.inference.made_up import BASE, frame_of, papers, plan_of
+
+CONTROLS = {
+    "untrained": {"top1": [70.0, 71.0, 69.5], "top5": [95.0, 95.1, 95.3]},
+    "raw_pixels": {"top1": [75.0, 75.0, 75.0], "top5": [96.0, 96.0, 96.0]},
+    "supervised": {"top1": [90.0, 91.0, 90.5], "top5": [99.8, 99.9, 99.7]},
+}
+Evidence = tuple[Verdicts, pd.DataFrame, dict[str, Paper]]
+
+
+def evidence(root: Path, scale: str) -> Evidence:
+    values = {**BASE, **CONTROLS}
+    paper, frame = papers(root), frame_of(scale, values)
+    plan = plan_of(scale, paper, values, moco_v2="it needs a queue")
+    return judge(scale, paper, plan, frame), frame, paper
+
+
+@pytest.fixture(scope="module", params=["digits", "paper"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return evidence(tmp_path_factory.mktemp("claims"), request.param)
+
+
+@pytest.fixture(scope="module")
+def page(made: Evidence, tmp_path_factory: pytest.TempPathFactory) -> str:
+    verdicts, frame, paper = made
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(verdicts.scale, verdicts, frame, controls(frame), paper, out)
+    return out.read_text(encoding="utf-8")
+
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """All tags with their attributes, the open ones checked to be closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_claim_appears_exactly_once(page: str, made: Evidence) -> None:
+    shown = [attrs["data-claim"] for _, attrs in Reader(page).tags if "data-claim" in attrs]
+    assert Counter(shown) == Counter(verdict.claim for verdict in made[0].verdicts)
+
+
+def test_the_page_is_whole_and_its_ids_are_unique(page: str) -> None:
+    reader = Reader(page)
+    assert reader.open == []
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = [attrs["href"] for tag, attrs in reader.tags if tag == "a" and "href" in attrs]
+    assert {link[1:] for link in links if link and link.startswith("#")} <= set(ids)
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: str) -> None:
+    reader = Reader(page)
+    assert not {tag for tag, _ in reader.tags} & {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "img",
+    }
+    for tag, attrs in reader.tags:
+        assert "src" not in attrs
+        assert not any(name.startswith("on") for name in attrs)
+        if tag != "a" and "href" in attrs:
+            assert attrs["href"] == "data:,"
+        if "xlink:href" in attrs:
+            assert (attrs["xlink:href"] or "").startswith("#")
+    styles = "".join(re.findall(r"<style>.*?</style>", page, re.DOTALL))
+    assert "url(" not in page
+    assert "@import" not in styles
+
+
+def test_printed_text_is_escaped(page: str) -> None:
+    assert "HCL &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "A &lt;b&gt;bold&lt;/b&gt; paper &amp; more" in page
+    assert "above &lt;i&gt;SimCLR&lt;/i&gt;" in page
+    assert "<script" not in page
+
+
+def test_a_link_of_a_paper_is_followed_only_to_the_web(made: Evidence, tmp_path: Path) -> None:
+    verdicts, frame, paper = made
+    one = paper["made_up"]
+    sly = one.model_copy(
+        update={"about": one.about.model_copy(update={"url": "javascript:alert(1)"})}
+    )
+    out = tmp_path / "report.html"
+    write_report(verdicts.scale, verdicts, frame, controls(frame), {"made_up": sly}, out)
+    assert 'href="javascript' not in out.read_text(encoding="utf-8")
+
+
+def test_the_scale_says_what_it_is(page: str, made: Evidence) -> None:
+    transfers = made[0].scale != "paper"
+    assert ("Transfer evidence, not verdicts on the papers." in page) == transfers
+    assert ("Verdicts on printed numbers." in page) != transfers
+
+
+def test_every_verdict_and_number_is_shown(page: str, made: Evidence) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert made[0].measurements in text
+    for verdict in made[0].verdicts:
+        assert verdict.verdict in text
+        if verdict.printed:
+            assert verdict.printed.replace("-", "−") in text or verdict.printed in text
+        if verdict.mean is not None:
+            assert f"{verdict.mean:.2f}" in text
+        if verdict.interval is not None:
+            low, high = (f"{end:+.2f}".replace("-", "−") for end in
+                         (verdict.interval.low, verdict.interval.high))  # fmt: skip
+            assert f"[{low}, {high}]" in text
+    assert "results/" in text
+    assert "workflow/claims/made_up/tables/main.csv" in text
+
+
+def test_equal_inputs_make_equal_bytes(page: str, made: Evidence, tmp_path: Path) -> None:
+    verdicts, frame, paper = made
+    out = tmp_path / "again.html"
+    write_report(verdicts.scale, verdicts, frame, controls(frame), paper, out)
+    assert out.read_text(encoding="utf-8") == page
+
+
+def test_the_quality_table_names_what_does_not_beat_untrained(tmp_path: Path) -> None:
+    level = {"simclr": {"top1": [70.5, 70.9, 69.2]}, "hcl": {"top1": [80.0, 81.2, 79.4]}}
+    values = {**level, **CONTROLS}
+    paper, frame = papers(tmp_path), frame_of("digits", values)
+    verdicts = judge("digits", paper, plan_of("digits", paper, values), frame)
+    out = tmp_path / "report.html"
+    write_report("digits", verdicts, frame, controls(frame), paper, out)
+    text = out.read_text(encoding="utf-8")
+    assert "No clear gain over the untrained encoder (linear top-1): <b>simclr</b>" in text
+
+
+def test_nothing_measured_by_claims_still_makes_a_page(tmp_path: Path) -> None:
+    paper, frame = papers(tmp_path), frame_of("digits", {"supervised": CONTROLS["supervised"]})
+    plan = plan_of("digits", paper, {"supervised": CONTROLS["supervised"]})
+    verdicts = judge("digits", paper, plan, frame)
+    out = tmp_path / "report.html"
+    write_report("digits", verdicts, frame, controls(frame), paper, out)
+    text = out.read_text(encoding="utf-8")
+    assert "Printed against measured" not in text
+    assert text.count("data-claim") == len(verdicts.verdicts)
+
+
+def test_counts_and_order(made: Evidence) -> None:
+    verdicts = made[0]
+    counts = tally(verdicts.verdicts)
+    assert sum(counts.values()) == len(verdicts.verdicts)
+    assert counts["untested"] == sum(standing(v) == "untested" for v in verdicts.verdicts)
+    order = recipe_order(["untrained", "new", "hcl", "simclr"], verdicts)
+    assert order == ["simclr", "hcl", "new", "untrained"]

@@ -1,0 +1,254 @@
+"""Both engines on a small plan, as a user starts them: whole processes in a project of their own.
+
+Each test is a chapter of one story, so the runs are trained once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reclaim.records import Plan, render
+from reclaim.registry import jobs, plan
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ("simclr", "hcl", "untrained")
+PARTS = ("Snakefile", "dvc.yaml", ".dvcignore", "profiles", "workflow", "src", "envs")
+
+
+class Project:
+    """A copy of the project with a scale of seconds, and its commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(source, folder / part, ignore=ignore, symlinks=True)
+            else:
+                shutil.copy(source, folder / part)
+        scale = (ROOT / "workflow/scales/digits.yaml").read_text(encoding="utf-8")
+        for old, new in (
+            ("scale: digits", "scale: tiny"),
+            ("seeds: 3", "seeds: 1"),
+            ("epochs: {value: 30", "epochs: {value: 2"),
+            ("warmup_epochs: {value: 3", "warmup_epochs: {value: 1"),
+            ("value: [16, 32, 64]", "value: [4, 8]"),
+        ):
+            assert old in scale
+            scale = scale.replace(old, new, 1)
+        (folder / "workflow/scales/tiny.yaml").write_text(scale, encoding="utf-8")
+        recipes = "".join(f"  {name}: {{}}\n" for name in RECIPES)
+        params = f"scale: tiny\ndataset: digits\njobs: 2\nrecipes:\n{recipes}"
+        (folder / "params.yaml").write_text(params, encoding="utf-8")
+        self.write_plan(seeds=1)
+
+    def write_plan(self, seeds: int) -> None:
+        """The plan of the scale, cut down to three recipes."""
+        here = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            scale = Path("workflow/scales/tiny.yaml")
+            text = re.sub(r"seeds: \d", f"seeds: {seeds}", scale.read_text(encoding="utf-8"))
+            scale.write_text(text, encoding="utf-8")
+            made = plan.build_plan("tiny")
+        finally:
+            os.chdir(here)
+        kept = tuple(run for run in made.runs if run.recipe in RECIPES)
+        used = {run.config for run in kept}
+        configs = {key: value for key, value in made.configs.items() if key in used}
+        cut = made.model_copy(update={"runs": kept, "configs": configs})
+        (self.folder / "workflow/plans/tiny.json").write_text(render(cut), encoding="utf-8")
+
+    @property
+    def plan(self) -> Plan:
+        text = (self.folder / "workflow/plans/tiny.json").read_text(encoding="utf-8")
+        return Plan.model_validate_json(text)
+
+    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in the project, on the project's own copy of the source."""
+        bin_folder = Path(sys.executable).parent
+        environment = os.environ | {
+            "PYTHONPATH": str(self.folder / "src"),
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c",
+            "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
+        }  # fmt: skip
+        environment.pop("PYTEST_XDIST_WORKER", None)
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def run(self, *command: str) -> str:
+        """What a command printed; it must succeed."""
+        done = self.start(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def snakemake(self, *arguments: str) -> str:
+        return self.run("snakemake", "--cores", "2", "--config", "scale=tiny", *arguments)
+
+    def planned(self) -> dict[str, int]:
+        """How many jobs of each rule a dry run wants."""
+        text = self.snakemake("-n")
+        counts = re.findall(r"^([a-z]+) +(\d+)$", text, flags=re.MULTILINE)
+        return {rule: int(count) for rule, count in counts if rule not in ("all", "total")}
+
+    def trained(self) -> dict[str, tuple[int, int]]:
+        """When each run's encoder was written, to the nanosecond, and as which file."""
+        found = {}
+        for path in sorted((self.folder / "results/tiny/runs").glob("*/*/encoder.safetensors")):
+            found[path.parent.name] = (path.stat().st_mtime_ns, path.stat().st_ino)
+        return found
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+
+def test_one_command_leads_from_nothing_to_the_report(project: Project) -> None:
+    assert project.planned() == {
+        "fetch": 1, "pretrain": 3, "evaluate": 3, "gather": 1, "judge": 1, "report": 1
+    }  # fmt: skip
+    project.snakemake()
+    results = project.folder / "results/tiny"
+    assert (results / "report.html").stat().st_size > 10_000
+    verdicts = json.loads((results / "verdicts.json").read_text())["verdicts"]
+    assert {verdict["verdict"].split(":")[0] for verdict in verdicts} == {"untestable"}
+    assert len(project.trained()) == 3
+    log = next((results / "logs/simclr").glob("*.pretrain.log")).read_text().splitlines()
+    assert [line.split("epoch ")[1].split()[0] for line in log] == ["1/2", "2/2"]
+
+
+def test_a_second_start_does_nothing_and_says_so(project: Project) -> None:
+    assert "Nothing to be done" in project.snakemake()
+
+
+def test_forcing_every_rule_trains_nothing(project: Project) -> None:
+    before = project.trained()
+    project.snakemake("-F")
+    assert project.trained() == before
+    assert "Nothing to be done" in project.snakemake()
+
+
+def test_the_runs_are_those_that_the_verbs_make(project: Project, tmp_path: Path) -> None:
+    """Another process, another order, without an engine: the same bits."""
+    other = project.folder / "results" / "kept"
+    shutil.move(project.folder / "results/tiny/runs/hcl", other)
+    project.run("reclaim", "pretrain", "--recipe", "hcl", "--scale", "tiny", "--jobs", "2")
+    for path in sorted(other.glob("*/*")):
+        again = project.folder / "results/tiny/runs/hcl" / path.relative_to(other)
+        if path.name != "provenance.json":
+            assert again.read_bytes() == path.read_bytes(), path.name
+    shutil.rmtree(other)
+    project.snakemake()
+
+
+def test_an_edited_step_retrains_the_runs_that_use_it(project: Project) -> None:
+    before = project.trained()
+    project.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
+    assert project.planned()["pretrain"] == 1
+    project.snakemake()
+    changed = {name for name, made in project.trained().items() if made != before[name]}
+    assert {name.split("-")[0] for name in changed} == {"hcl"}
+
+
+def test_an_edited_probe_retrains_nothing_and_measures_anew(project: Project) -> None:
+    before = project.trained()
+    project.edit("src/reclaim/learning/evaluate.py", "std=0.01", "std=0.02")
+    wanted = project.planned()
+    assert "pretrain" not in wanted
+    assert wanted["evaluate"] == 3
+    project.snakemake()
+    assert project.trained() == before
+    assert "Nothing to be done" in project.snakemake()
+
+
+def test_an_added_seed_trains_that_seed_alone(project: Project) -> None:
+    before = project.trained()
+    project.write_plan(seeds=2)
+    assert project.planned()["pretrain"] == 3
+    project.snakemake()
+    after = project.trained()
+    assert {name: after[name] for name in before} == before
+    assert {name[-3:] for name in set(after) - set(before)} == {"-s1"}
+
+
+def test_after_snakemake_dvc_trains_nothing(project: Project) -> None:
+    project.run("git", "init", "-q")
+    shutil.copy(ROOT / ".gitignore", project.folder / ".gitignore")
+    project.run("dvc", "init", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "start")
+    before = project.trained()
+    measurements = (project.folder / "results/tiny/measurements.csv").read_bytes()
+    project.run("dvc", "repro")
+    assert project.trained() == before
+    assert (project.folder / "results/tiny/measurements.csv").read_bytes() == measurements
+    changed = project.run("git", "status", "--porcelain").splitlines()
+    assert [line.split()[1] for line in changed] == ["dvc.lock"]
+
+
+def test_after_dvc_snakemake_trains_nothing_and_stale_runs_of_either_are_made_anew(
+    project: Project,
+) -> None:
+    folder = project.folder / "results/tiny"
+    for name in ("runs/hcl", "evaluations/hcl"):
+        shutil.rmtree(folder / name)
+    project.run("dvc", "repro")
+    before = project.trained()
+    project.snakemake()
+    assert project.trained() == before
+    project.edit("src/reclaim/learning/steps.py", "weight = (1.0 * share *", "weight = (share *")
+    project.run("dvc", "repro")
+    changed = {name for name, made in project.trained().items() if made != before[name]}
+    assert {name.split("-")[0] for name in changed} == {"hcl"}
+    after = project.trained()
+    project.snakemake()
+    assert project.trained() == after
+
+
+def test_a_failed_job_leaves_its_checkpoints_and_all_that_was_made(project: Project) -> None:
+    before = project.trained()
+    [row] = [run for run in project.plan.runs if (run.recipe, run.seed) == ("simclr", 0)]
+    keep = jobs.checkpoint_folder(project.folder / "results/tiny", row.id)
+    keep.mkdir(parents=True)
+    (keep / "000000000001.pt").write_bytes(b"not whole")
+    project.edit("src/reclaim/learning/steps.py", "def debias(", "def mended(")
+    project.edit("workflow/plans/tiny.json", '"lr": 0.1', '"lr": 1e30')
+    done = project.start("snakemake", "--cores", "2", "--config", "scale=tiny")
+    assert done.returncode != 0
+    assert "defines no 'debias'" in done.stdout + done.stderr
+    project.edit("src/reclaim/learning/steps.py", "def mended(", "def debias(")
+    done = project.start("snakemake", "--cores", "2", "--config", "scale=tiny")
+    assert done.returncode != 0
+    log = project.folder / "results/tiny/logs/simclr" / f"{row.id}.pretrain.log"
+    assert "reclaim: run" in log.read_text().splitlines()[-1]
+    assert (keep / "000000000001.pt").read_bytes() == b"not whole"
+    assert project.trained() == before
+
+
+def test_an_unknown_scale_is_one_line(project: Project) -> None:
+    done = project.start("snakemake", "--cores", "1", "--config", "scale=digist")
+    assert done.returncode != 0
+    assert "unknown scale 'digist'; planned: digits, fashion, paper, tiny" in done.stderr
