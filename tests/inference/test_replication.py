@@ -150,6 +150,7 @@ def test_transfer(claimed: int, low: float, high: float, expected: str) -> None:
         ("all", "hhh", "holds"), ("all", "hho", "open"), ("all", "hhr", "reversed"),
         ("all", "", "open"), ("most", "hho", "holds"), ("most", "hhoo", "open"),
         ("most", "rro", "reversed"), ("most", "hhrr", "open"), ("almost_all", "hhr", "holds"),
+        ("almost_all", "hhrr", "open"),
         ("some", "hrr", "holds"), ("some", "rro", "open"), ("some", "rrr", "reversed"),
         ("none", "rrr", "holds"), ("none", "rro", "open"), ("none", "rrh", "reversed"),
         ("not_all", "hhr", "holds"), ("not_all", "hho", "open"), ("not_all", "hhh", "reversed"),

@@ -189,10 +189,16 @@ def test_planned_but_not_measured(paper: dict[str, Paper]) -> None:
     )
 
 
-def test_measurements_of_another_protocol_are_not_taken(paper: dict[str, Paper]) -> None:
-    frame = frame_of("digits", BASE, protocol="knn")
-    found = judge("digits", paper, plan_of("digits", paper, BASE), frame).verdicts
-    assert all(verdict.mean is None for verdict in found)
+@pytest.mark.parametrize(("claimed", "measured"), [("linear", "knn"), ("knn", "linear")])
+def test_only_the_protocol_that_a_claim_names_is_taken(
+    tmp_path: Path, claimed: str, measured: str
+) -> None:
+    paper = papers(tmp_path, claimed)
+    plan = plan_of("digits", paper, BASE)
+    other = judge("digits", paper, plan, frame_of("digits", BASE, measured)).verdicts
+    assert all(verdict.mean is None for verdict in other)
+    same = judge("digits", paper, plan, frame_of("digits", BASE, claimed)).verdicts
+    assert any(verdict.mean is not None for verdict in same)
 
 
 def test_another_scale_or_a_run_without_a_plan_is_refused(paper: dict[str, Paper]) -> None:

@@ -80,7 +80,10 @@ def loss(
         terms = resolve_terms(name, len(z1), knobs)
     except ReclaimError as error:
         raise ValueError(str(error)) from error
-    return total_loss(terms, candidates.Outputs(z1, z2), candidates.Context(temperature, generator))
+    with torch.autocast(z1.device.type, enabled=False):
+        z1, z2 = (z if z.dtype is torch.float64 else z.float() for z in (z1, z2))
+        context = candidates.Context(temperature, generator)
+        return total_loss(terms, candidates.Outputs(z1, z2), context)
 
 
 def _is_in_batch(terms: tuple[object, ...]) -> bool:

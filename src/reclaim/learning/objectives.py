@@ -32,9 +32,16 @@ def contrast(candidates: Candidates, context: Context) -> Tensor:
         false = c.prior * count * (pos[:, 0] - shift[:, 0]).exp()
         floor = count * (-1 / tau - shift[:, 0]).exp()
         negatives = torch.maximum((negatives - false) / (1 - c.prior), floor)
-    positives = ((pos - shift).exp() * (c.w_pos > 0)).sum(dim=1)
-    log_all = (positives + negatives).log() + shift[:, 0]
-    return (c.w_pos * (log_all.unsqueeze(1) - pos)).sum(dim=1).mean()
+    own = (pos - shift).exp() * (c.w_pos > 0)
+    positives = own.sum(dim=1, keepdim=True)
+    others = (positives - own) + negatives.unsqueeze(1)
+    everything = positives + negatives.unsqueeze(1)
+    # -log(1 - others / everything) keeps the digits of a small loss, which log - log would cancel.
+    share = others / everything
+    loss = torch.where(
+        share < 0.5, -torch.log1p(-share.clamp(max=0.5)), everything.log() - (pos - shift)
+    )
+    return (c.w_pos * loss).sum(dim=1).mean()
 
 
 def classify(outputs: Outputs, context: Context) -> Tensor:

@@ -476,7 +476,7 @@ def test_processes_that_fetch_at_once_make_one_download(
         fetcher.stdin.write("\n")
         fetcher.stdin.flush()
     for fetcher in fetchers:
-        out, _ = fetcher.communicate(timeout=60)
+        out, _ = fetcher.communicate(timeout=500)
         assert fetcher.returncode == 0 and out.strip() == str(data / "cifar10/manifest.json")
     assert holds("cifar10", data) and server.asked == [(FILE, None)]
 
