@@ -8,7 +8,7 @@ READY := .venv/.installed
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE := $(RUN) snakemake --cores all --config scale=$(SCALE)
 
-.PHONY: all test lint reference lock adopt deps help
+.PHONY: all test lint bench reference lock adopt deps help
 .DEFAULT_GOAL := all
 
 all: $(READY) ## re-run the claims and print the verdicts (SCALE=digits, fashion or paper)
@@ -29,6 +29,9 @@ lint: $(READY) ## check style, types, spelling, the workflow and the committed p
 	@for scale in digits fashion paper; do \
 	    $(RUN) reclaim plan --check --scale $$scale || exit 1; \
 	done
+
+bench: $(READY) ## how much of the bare network's speed each recipe keeps, and how fast the verbs start
+	$(RUN) OMP_NUM_THREADS=1 python -m tests.bench $(SCALE)
 
 reference: $(READY) ## bring results/reference up to date: train what changed (hours), copy what is kept
 	@for scale in digits fashion; do \

@@ -37,12 +37,13 @@ def test_every_verb_shows_an_example(verb: str) -> None:
         ("gather --scale digist", "unknown scale 'digist'"),
         ("judge --scale digist", "unknown scale 'digist'"),
         ("report --scale digist", "unknown scale 'digist'"),
-        ("verify --scale paper", "results/data/cifar10/manifest.json: not found; run `reclaim fetch"),
+        (
+            "verify --scale paper",
+            "results/data/cifar10/manifest.json: not found; run `reclaim fetch",
+        ),
     ],
 )
-def test_a_fault_is_one_line_and_status_2(
-    arguments: str, words: str, tmp_path: Path
-) -> None:
+def test_a_fault_is_one_line_and_status_2(arguments: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "workflow").symlink_to(Path("workflow").resolve())
     done = subprocess.run(
         [RECLAIM, *arguments.split()], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -128,10 +128,18 @@ def gather(scale: ScaleOption = "digits") -> None:
 
     Example: `reclaim gather --scale digits`
     """
+    from reclaim.inference.measurements import expected_of, missing
     from reclaim.inference.measurements import gather as collect
-    from reclaim.registry.jobs import RESULTS
+    from reclaim.registry.jobs import RESULTS, read_plan
 
-    print(collect(scale, RESULTS))
+    expected = expected_of(read_plan(scale))
+    print(collect(scale, RESULTS, expected))
+    absent = missing(scale, RESULTS, expected)
+    if absent:
+        print(
+            f"{len(absent)} evaluations are not there yet, the first {absent[0][0]}",
+            file=sys.stderr,
+        )
 
 
 @app.command()
@@ -163,10 +171,17 @@ def report(scale: ScaleOption = "digits") -> None:
 
     Example: `reclaim report --scale digits`
     """
+    from reclaim.inference.verdicts import judged
+    from reclaim.registry.claims import load_papers
     from reclaim.registry.jobs import RESULTS
-    from reclaim.report import report_scale
+    from reclaim.report.page import write_report
+    from reclaim.report.terminal import print_table
 
-    print(report_scale(scale, RESULTS))
+    verdicts, measurements, quality = judged(scale, RESULTS)
+    out = RESULTS / scale / "report.html"
+    write_report(scale, verdicts, measurements, quality, load_papers(), out)
+    print_table(verdicts, quality)
+    print(out)
 
 
 def _each(

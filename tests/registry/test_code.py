@@ -16,6 +16,7 @@ TRAINED = {name for name, row in RECIPES.items() if row.terms}
 CONTRASTIVE = TRAINED - {"supervised"}
 MIXED = {name for name in RECIPES if name.startswith("sscl")}
 HARDENED = {"hcl", "sscl", "sscl_released"}
+DEBIASED = {"dcl", "sscl_synthesis_debias"}
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def hashes() -> dict[str, str]:
     ("file", "old", "new", "stale"),
     [
         ("steps.py", "weight = (share *", "weight = (2 * share *", HARDENED),
-        ("steps.py", "prior=prior)", "prior=prior / 2)", {"dcl", "sscl_synthesis_debias"} | HARDENED),
+        ("steps.py", "prior=prior)", "prior=prior / 2)", HARDENED | DEBIASED),
         ("steps.py", "alpha * made + (1 - alpha)", "alpha * made - (1 - alpha)", MIXED),
         ("steps.py", "second = torch.randint(", "second = torch.randint(1 + ", MIXED),
         ("objectives.py", "/ (1 - c.prior)", "/ (2 - c.prior)", CONTRASTIVE),
-        ("objectives.py", "cross_entropy(outputs.logits", "cross_entropy(-outputs.logits", {"supervised"}),
+        ("objectives.py", "cross_entropy(outputs", "cross_entropy(-outputs", {"supervised"}),
         ("candidates.py", "w_neg[own, own] = 0", "w_neg[own, own] = 1", CONTRASTIVE),
         ("losses.py", "term.weight * term_loss", "2 * term.weight * term_loss", set(RECIPES)),
         ("train.py", "COLLAPSED = 1e-4", "COLLAPSED = 1e-3", set(RECIPES)),
@@ -80,7 +81,9 @@ def test_a_new_step_and_a_new_recipe_make_nothing_stale(
     edit: Callable[[str, str, str], None],
 ) -> None:
     before = hashes()
-    edit("steps.py", "def debias(", "def fresh(candidates):\n    return candidates\n\n\ndef debias(")
+    edit(
+        "steps.py", "def debias(", "def fresh(candidates):\n    return candidates\n\n\ndef debias("
+    )
     assert hashes() == before
 
 

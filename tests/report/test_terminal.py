@@ -15,8 +15,9 @@ from tests.inference.made_up import BASE, frame_of, papers, plan_of
 UNTRAINED = {"untrained": {"top1": [70.0, 71.0, 69.5, 70.2]}}
 
 
-def shown(root: Path, scale: str, width: int = 80) -> str:
+def shown(root: Path, scale: str, width: int = 80, seeds: int = 4) -> str:
     values = {name: BASE[name] for name in ("simclr", "hcl", "sscl")} | UNTRAINED
+    values = {name: {m: v[:seeds] for m, v in of.items()} for name, of in values.items()}
     paper, frame = papers(root), frame_of(scale, values)
     console = Console(width=width, record=True, file=io.StringIO())
     verdicts = judge(scale, paper, plan_of(scale, paper, values, moco_v2="a queue"), frame)
@@ -37,6 +38,10 @@ def test_a_line_per_recipe_and_what_its_numbers_say(tmp_path: Path) -> None:
     assert line(text, "untrained") == ["untrained", "70.17±0.62", "–"]
     assert "untestable: transfer scale" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    assert line(shown(tmp_path, "digits", seeds=1), "hcl")[:3] == ["hcl", "82.00", "+12.00"]
 
 
 def test_paper_scale_shows_the_ladder(tmp_path: Path) -> None:

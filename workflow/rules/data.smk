@@ -3,11 +3,11 @@ rule fetch:
         update("results/data/{dataset}/manifest.json"),
     log:
         "results/data/{dataset}.log",
+    retries: 1
     conda:
         "../../envs/reclaim.yaml"
     resources:
         mem_mb=2000,
         runtime=60,
-    retries: 1
     shell:
         "reclaim fetch data {wildcards.dataset} > {log} 2>&1"

@@ -4,14 +4,14 @@
 
 rule pretrain:
     input:
-        job=RESULTS + "/jobs/{recipe}/{recipe}-{dataset}-{tail}.json",
+        job=f"{RESULTS}/jobs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.json",
         data="results/data/{dataset}/manifest.json",
     output:
-        update(RESULTS + "/runs/{recipe}/{recipe}-{dataset}-{tail}/run.json"),
+        update(f"{RESULTS}/runs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/run.json"),
     log:
-        RESULTS + "/logs/{recipe}/{recipe}-{dataset}-{tail}.pretrain.log",
+        f"{RESULTS}/logs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.pretrain.log",
     benchmark:
-        RESULTS + "/benchmarks/{recipe}/{recipe}-{dataset}-{tail}.pretrain.tsv"
+        f"{RESULTS}/benchmarks/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.pretrain.tsv"
     conda:
         "../../envs/reclaim.yaml"
     threads: 1
@@ -25,19 +25,19 @@ rule pretrain:
 
 rule evaluate:
     input:
-        job=RESULTS + "/jobs/{recipe}/{recipe}-{dataset}-{tail}.evaluate.json",
-        run=RESULTS + "/runs/{recipe}/{recipe}-{dataset}-{tail}/run.json",
+        job=f"{RESULTS}/jobs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.evaluate.json",
+        run=f"{RESULTS}/runs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/run.json",
     output:
         update(
-            expand(
-                RESULTS + "/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/{protocol}/metrics.json",
-                protocol=PROTOCOLS,
-            )
+            [
+                f"{RESULTS}/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/{name}/metrics.json"
+                for name in PROTOCOLS
+            ]
         ),
     log:
-        RESULTS + "/logs/{recipe}/{recipe}-{dataset}-{tail}.evaluate.log",
+        f"{RESULTS}/logs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.evaluate.log",
     benchmark:
-        RESULTS + "/benchmarks/{recipe}/{recipe}-{dataset}-{tail}.evaluate.tsv"
+        f"{RESULTS}/benchmarks/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.evaluate.tsv"
     conda:
         "../../envs/reclaim.yaml"
     threads: 1

@@ -1,10 +1,14 @@
 rule gather:
     input:
-        expand(RESULTS + "/evaluations/{run}/{protocol}/metrics.json", run=RUNS, protocol=PROTOCOLS),
+        expand(
+            f"{RESULTS}/evaluations/{{run}}/{{protocol}}/metrics.json",
+            run=RUNS,
+            protocol=PROTOCOLS,
+        ),
     output:
-        RESULTS + "/measurements.csv",
+        f"{RESULTS}/measurements.csv",
     log:
-        RESULTS + "/logs/gather.log",
+        f"{RESULTS}/logs/gather.log",
     conda:
         "../../envs/reclaim.yaml"
     params:
@@ -15,13 +19,13 @@ rule gather:
 
 rule judge:
     input:
-        RESULTS + "/measurements.csv",
-        "workflow/plans/" + PLAN.scale + ".json",
+        f"{RESULTS}/measurements.csv",
+        f"workflow/plans/{PLAN.scale}.json",
         jobs.claim_files(),
     output:
-        RESULTS + "/verdicts.json",
+        f"{RESULTS}/verdicts.json",
     log:
-        RESULTS + "/logs/judge.log",
+        f"{RESULTS}/logs/judge.log",
     conda:
         "../../envs/reclaim.yaml"
     params:
@@ -32,17 +36,18 @@ rule judge:
 
 rule report:
     input:
-        RESULTS + "/measurements.csv",
-        RESULTS + "/verdicts.json",
+        f"{RESULTS}/measurements.csv",
+        f"{RESULTS}/verdicts.json",
+        jobs.claim_files(),
     output:
         report(
-            RESULTS + "/report.html",
+            f"{RESULTS}/report.html",
             caption="../report/report.rst",
             category="Verdicts",
             labels={"scale": PLAN.scale},
         ),
     log:
-        RESULTS + "/logs/report.log",
+        f"{RESULTS}/logs/report.log",
     conda:
         "../../envs/reclaim.yaml"
     params:

@@ -65,12 +65,12 @@ def render(
     )
     recipes = recipe_order(list(quality["recipe"].unique()), verdicts)
     rows = value_rows(verdicts, papers)
-    datasets = [dataset_title(name) for name in quality["dataset"].unique()]
+    datasets = list(quality["dataset"].unique())
     elsewhere = " or ".join(datasets) if scale != PAPER_SCALE else None
     return shelf.get_template("page.html.j2").render(
         scale=scale,
         transfers=scale != PAPER_SCALE,
-        datasets=datasets,
+        datasets=[dataset_title(name) for name in datasets],
         counts=tally(verdicts.verdicts),
         quality=quality_tables(quality, recipes),
         figures=list(figures(rows, recipes, elsewhere)),
@@ -182,6 +182,7 @@ def quality_table(
         "dataset": dataset_title(dataset),
         "rows": [(name, [cells.get((name, *kind)) for kind in QUALITY]) for name in shown],
         "plot": quality_plot(linear, recipes),
+        "compared": any(not numbers.absent(c["minus_untrained"]) for c in linear),
         "level": [c["recipe"] for c in linear if not c["low"] > 0 and c["recipe"] not in CONTROLS],
     }
 
@@ -270,7 +271,8 @@ def sources(verdicts: Verdicts, measurements: pd.DataFrame) -> dict[str, Any]:
 
 
 def seeds_of(measurements: pd.DataFrame) -> str:
-    """How many seeds the recipes have: "3", or "3 to 10"."""
+    """How many seeds the recipes have: "1 seed", "3 seeds" or "3 to 10 seeds"."""
     counts = measurements.groupby("recipe")["seed"].nunique()
     least, most = int(counts.min()), int(counts.max())
-    return str(least) if least == most else f"{least} to {most}"
+    many = "seed" if most == 1 else "seeds"
+    return f"{least} {many}" if least == most else f"{least} to {most} {many}"

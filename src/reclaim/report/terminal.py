@@ -12,7 +12,7 @@ from rich.text import Text
 
 from reclaim.records import Plan, Verdict, Verdicts
 from reclaim.registry.plan import summary
-from reclaim.report.numbers import bracketed, plain, signed
+from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
     LADDER,
     PAPER_SCALE,
@@ -99,8 +99,9 @@ def numbers_stand(verdicts: Verdicts, recipe: str, dataset: str, words: Sequence
 
 def measured(cell: dict[Any, Any]) -> tuple[str, str]:
     """84.22±0.11 and +6.73 [+5.96, +7.49]."""
+    spread = "" if absent(cell["sd"]) else f"±{plain(cell['sd'])}"
     gain = f"{signed(cell['minus_untrained'])} {bracketed(cell['low'], cell['high'])}"
-    return f"{plain(cell['mean'])}±{plain(cell['sd'])}", gain.strip()
+    return plain(cell["mean"]) + spread, gain.strip()
 
 
 def statement_table(statements: list[Verdict]) -> Table:

@@ -140,14 +140,14 @@ def test_a_site_of_ones_own(
     official: SimpleNamespace, publish: Publish, serve: Serve, data: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    made = official.fashion()
+    made = official.with_debian(official.fashion())
     publish(made)
     server = serve(made.archives)
     monkeypatch.setenv("RECLAIM_MIRROR", server.address + "/")
     fetch_data("fashion_mnist", data)
     assert holds("fashion_mnist", data)
-    assert server.asked == [(file, None) for file in made.archives]
-    assert kept(data) == set(made.archives)
+    four = [archive.file for archive in made.facts.archives]
+    assert server.asked == [(file, None) for file in four] and kept(data) == set(four)
 
 
 def test_a_cut_download_is_continued(
@@ -217,18 +217,31 @@ def test_a_left_piece_of_another_file_is_thrown_away(
     assert holds("cifar10", data)
 
 
+@pytest.mark.parametrize("lengths", [True, False])
 @pytest.mark.parametrize("change", ["tampered", "short", "long"])
 def test_a_wrong_archive_is_not_kept(
-    change: str, official: SimpleNamespace, publish: Publish, serve: Serve, data: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    change: str, lengths: bool, official: SimpleNamespace, publish: Publish, serve: Serve,
+    data: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     made = official.cifar("cifar10")
     true = made.archives[FILE]
     wrong = {"tampered": true[:-1] + b"!", "short": true[:-1], "long": true + b"!"}[change]
     publish(made)
-    monkeypatch.setenv("RECLAIM_MIRROR", serve({FILE: wrong}).address)
+    monkeypatch.setenv("RECLAIM_MIRROR", serve({FILE: wrong}, lengths=lengths).address)
     message = error_of("cifar10", data)
     assert ("sha256" if change == "tampered" else f"expected {len(true)}") in message
+    assert kept(data) == set()
+
+
+def test_a_site_that_does_not_say_how_much_it_sends_cannot_fill_the_disk(
+    official: SimpleNamespace, publish: Publish, serve: Serve, data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    publish(official.cifar("cifar10"))
+    endless = serve({FILE: bytes(64 * 2**20)}, lengths=False)
+    monkeypatch.setenv("RECLAIM_MIRROR", endless.address)
+    with no_file_over(8 * 2**20):
+        assert "bytes, expected" in error_of("cifar10", data)
     assert kept(data) == set()
 
 
@@ -444,8 +457,10 @@ def test_a_folder_that_cannot_be_written(
 FETCH = """
 import pickle, sys
 from pathlib import Path
-from reclaim.learning.data import fetch_data
+from reclaim.learning.data import fetch_data, formats
 from reclaim.registry.datasets import DATASETS
+read = formats.read
+formats.read = lambda *what: (print("read"), read(*what))[1]
 facts = pickle.loads(Path(sys.argv[1]).read_bytes())
 DATASETS[facts.name] = facts
 print("ready", flush=True)
@@ -465,19 +480,23 @@ def test_processes_that_fetch_at_once_make_one_download(
     monkeypatch.setenv("RECLAIM_MIRROR", server.address)
     (tmp_path / "facts").write_bytes(pickle.dumps(made.facts))
     command = [sys.executable, "-c", FETCH, str(tmp_path / "facts"), str(data)]
+    pipe = subprocess.PIPE
     fetchers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(3)
     ]
     for fetcher in fetchers:
-        assert fetcher.stdout is not None and fetcher.stdout.readline() == "ready\n"
+        assert fetcher.stdout is not None
+        fetcher.stdout.readline()  # ready: now all three go at once
+    outputs = []
     for fetcher in fetchers:
         assert fetcher.stdin is not None
         fetcher.stdin.write("\n")
         fetcher.stdin.flush()
     for fetcher in fetchers:
-        out, _ = fetcher.communicate(timeout=500)
-        assert fetcher.returncode == 0 and out.strip() == str(data / "cifar10/manifest.json")
+        out, complaint = fetcher.communicate()
+        assert fetcher.returncode == 0, complaint
+        outputs += out.splitlines()
+    assert sorted(outputs) == [str(data / "cifar10/manifest.json")] * 3 + ["read"]
     assert holds("cifar10", data) and server.asked == [(FILE, None)]
 
 

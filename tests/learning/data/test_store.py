@@ -12,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from reclaim.learning.data import fetch_data, load
+from reclaim.learning.data.formats import Splits
+from reclaim.learning.data.store import store
 from reclaim.records import DataManifest, ReclaimError, read, stamp, write
+from reclaim.registry.datasets import DATASETS
 
 Publish = Callable[..., Path]
 REMEDY = "run `reclaim fetch data cifar10`"
@@ -44,12 +47,16 @@ def restamp(folder: Path, file: str) -> None:
     write(folder / "manifest.json", manifest.model_copy(update={"files": files}))
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "other name", "not an array", "objects"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "longer", "gone", "other name", "not an array", "objects"]
+)
 def test_a_set_that_is_not_whole(damage: str, stored: Path) -> None:
     folder, file = stored / "cifar10", "test_labels.npy"
     match damage:
         case "cut":
             (folder / file).write_bytes((folder / file).read_bytes()[:-1])
+        case "longer":
+            (folder / file).write_bytes((folder / file).read_bytes() + b"x")
         case "gone":
             (folder / file).unlink()
         case "other name":
@@ -71,3 +78,12 @@ def test_an_array_of_another_type_or_shape(wrong: NDArray[Any], stored: Path) ->
     restamp(stored / "cifar10", "test_labels.npy")
     with pytest.raises(ReclaimError, match=r"expected int64 \(50,\)"):
         load("cifar10", stored)
+
+
+def test_a_split_with_too_few_images(stored: Path) -> None:
+    facts = DATASETS["cifar10"]
+    before = {path: path.read_bytes() for path in stored.rglob("*.*")}
+    few = [(np.zeros(facts.shape(9), np.uint8), np.zeros(9, np.int64))] * 11
+    with pytest.raises(ReclaimError, match="99 train images, expected 100"):
+        store(facts, Splits(train=iter(few), test=iter(few)), stored)
+    assert {path: path.read_bytes() for path in stored.rglob("*.*")} == before

@@ -240,6 +240,9 @@ class Site:
         ) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 part.unlink()
+                raise Unavailable(
+                    f"{archive.file} ends by {before} bytes, expected {archive.bytes}"
+                )
             start = before if response.status_code == requests.codes.partial_content else 0
             check_answer(response, archive, start)
             with part.open("ab" if start else "wb") as file, progress(archive, start) as advance:
