@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from reclaim.learning.data import fetch_data, load
-from reclaim.learning.data.formats import unpickle
+from reclaim.learning.data.untrusted import unpickle
 from reclaim.records import ReclaimError, stamp
 
 Publish = Callable[..., Path]

@@ -9,46 +9,32 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import lzma
-import pickle
-import stat
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from reclaim.learning.data.subset import stratified
+from reclaim.learning.data.untrusted import (
+    UNREADABLE,
+    debian_members,
+    fault,
+    open_zip,
+    pick,
+    unpickle,
+    zip_names,
+)
 from reclaim.records import ReclaimError
 from reclaim.registry.datasets import Archive, DatasetFacts
 
 Block = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (N, H, W, C) and their labels (N)."""
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    RuntimeError,
-)
-"""What the standard readers raise on a broken archive (zipfile: RuntimeError, if encrypted)."""
-
-UNPICKLABLE = (pickle.UnpicklingError, TypeError, AttributeError, ArithmeticError, MemoryError)
-"""What else a broken pickle may raise."""
 
 
 @dataclass(frozen=True)
@@ -62,89 +48,6 @@ class Splits:
 def read(facts: DatasetFacts, files: Mapping[str, Path]) -> Splits:
     """The images of the verified `files` (archive name -> where it lies)."""
     return READERS[facts.format](facts, files)
-
-
-def fault(where: str, what: str) -> ReclaimError:
-    """The error for an archive whose pins hold and whose content is wrong all the same."""
-    return ReclaimError(
-        f"{where}: {what}; nothing was stored, take the archive from its official site"
-    )
-
-
-# --- members of an archive -----------------------------------------------------------------------
-
-
-def check_name(where: str, name: str, seen: set[str]) -> None:
-    """Refuse a name that leaves the archive's folder or comes twice."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise fault(where, f"member {name!r} points outside the archive")
-    if str(path) in seen:
-        raise fault(where, f"member {name!r} is there twice")
-    seen.add(str(path))
-
-
-def tar_members(tar: tarfile.TarFile, where: str, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """The regular files of a tar, with their names, each of at most `limit` bytes."""
-    seen: set[str] = set()
-    for member in tar:
-        check_name(where, member.name, seen)
-        if member.isdir():
-            continue
-        if not member.isreg():
-            raise fault(where, f"member {member.name!r} is a link or a device")
-        if member.size > limit:
-            raise fault(where, f"member {member.name!r} has {member.size} bytes, over {limit}")
-        stream = tar.extractfile(member)
-        if stream is not None:
-            yield str(PurePosixPath(member.name)), stream
-
-
-def pick(tar: tarfile.TarFile, where: str, wanted: list[str], limit: int) -> dict[str, bytes]:
-    """The content of the wanted members of a tar, every member of which is checked."""
-    found = {
-        name: stream.read() for name, stream in tar_members(tar, where, limit) if name in wanted
-    }
-    for name in wanted:
-        if name not in found:
-            raise fault(where, f"member {name!r} is missing")
-    return found
-
-
-def zip_names(archive: zipfile.ZipFile, where: str, limit: int) -> list[str]:
-    """The names of the regular files of a zip, each of at most `limit` bytes."""
-    seen: set[str] = set()
-    names = []
-    for member in archive.infolist():
-        check_name(where, member.filename, seen)
-        mode = member.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise fault(where, f"member {member.filename!r} is a link or a device")
-        if member.file_size > limit:
-            raise fault(
-                where, f"member {member.filename!r} has {member.file_size} bytes, over {limit}"
-            )
-        if not member.is_dir():
-            names.append(member.filename)
-    return names
-
-
-def debian_members(path: Path, folder: str, wanted: list[str], limit: int) -> dict[str, bytes]:
-    """The wanted files of one folder of a .deb: an `ar` archive that holds `data.tar.*`."""
-    with path.open("rb") as file:
-        if file.read(8) != b"!<arch>\n":
-            raise fault(path.name, "not a Debian package")
-        while header := file.read(60):
-            name, size = header[:16].strip().rstrip(b"/").decode("latin1"), int(header[48:58])
-            if name.startswith("data.tar"):
-                break
-            file.seek(size + size % 2, io.SEEK_CUR)
-        else:
-            raise fault(path.name, "no data.tar in the package")
-        with tarfile.open(fileobj=io.BytesIO(file.read(size)), mode="r:*") as tar:
-            paths = {f"{folder}/{name}": name for name in wanted}
-            found = pick(tar, path.name, list(paths), limit)
-    return {paths[name]: content for name, content in found.items()}
 
 
 # --- idx: Fashion-MNIST --------------------------------------------------------------------------
@@ -277,44 +180,6 @@ def cifar_block(facts: DatasetFacts, where: str, raw: bytes, key: str, count: in
     return planes.transpose(0, 2, 3, 1), np.array(labels, np.int64)
 
 
-def encode_latin1(text: str, codec: str) -> bytes:
-    """Stands for `_codecs.encode`, with which Python 3 writes bytes in an old pickle."""
-    if codec != "latin1":
-        raise pickle.UnpicklingError(f"codec {codec!r} is not allowed")
-    return text.encode("latin1")
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads containers, text, numbers and numpy arrays; refuses every other class or function."""
-
-    ALLOWED: Mapping[tuple[str, str], Any] = {
-        # What numpy itself names when it writes an array, whichever its version.
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): encode_latin1,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a name in a pickle stands for. Raises UnpicklingError if it is not allowed."""
-        try:
-            return self.ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data file") from None
-
-
-def unpickle(where: str, raw: bytes) -> Any:
-    """A pickle of plain values and arrays; anything else is refused and never run.
-
-    Raises ReclaimError.
-    """
-    try:
-        return ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load()
-    except (*UNREADABLE, *UNPICKLABLE) as error:
-        raise fault(where, f"not a plain pickle ({error})") from error
-
-
 # --- TinyImageNet --------------------------------------------------------------------------------
 
 TINY = "tiny-imagenet-200"
@@ -335,16 +200,6 @@ def read_tiny_imagenet(facts: DatasetFacts, files: Mapping[str, Path]) -> Splits
         train = train_rows(names, path.name, index, facts.n_train // facts.classes)
         test = val_rows(archive, path.name, index, facts.n_test)
     return Splits(train=jpegs(facts, path, train), test=jpegs(facts, path, test))
-
-
-@contextmanager
-def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An open zip; whatever the readers of it raise becomes a ReclaimError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except UNREADABLE as error:
-        raise fault(path.name, f"not readable ({error})") from error
 
 
 def class_index(archive: zipfile.ZipFile, where: str, classes: int) -> dict[str, int]:
