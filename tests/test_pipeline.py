@@ -123,9 +123,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
 
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
-
 def test_one_command_leads_from_nothing_to_the_report(project: Project) -> None:
     assert project.planned() == {
         "fetch": 1, "pretrain": 3, "evaluate": 3, "gather": 1, "judge": 1, "report": 1

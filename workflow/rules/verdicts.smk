@@ -9,8 +9,14 @@ rule gather:
         f"{RESULTS}/measurements.csv",
     log:
         f"{RESULTS}/logs/gather.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gather.tsv"
     conda:
         "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         scale=PLAN.scale,
     shell:
@@ -26,8 +32,14 @@ rule judge:
         f"{RESULTS}/verdicts.json",
     log:
         f"{RESULTS}/logs/judge.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/judge.tsv"
     conda:
         "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         scale=PLAN.scale,
     shell:
@@ -48,8 +60,14 @@ rule report:
         ),
     log:
         f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
     conda:
         "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         scale=PLAN.scale,
     shell:

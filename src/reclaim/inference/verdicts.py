@@ -69,9 +69,10 @@ def judge_scale(scale: str, results: Path = RESULTS) -> Path:
 
     Raises ReclaimError for a missing or faulty plan, claim or measurement; nothing is written then.
     """
+    plan = read_plan(scale)
     measured = read(results / scale / "measurements.csv")
     target = results / scale / "verdicts.json"
-    records.write(target, judge(scale, load_papers(), read_plan(scale), measured))
+    records.write(target, judge(scale, load_papers(), plan, measured))
     return target
 
 
@@ -80,6 +81,7 @@ def judged(scale: str, results: Path = RESULTS) -> tuple[Verdicts, pd.DataFrame,
 
     Raises ReclaimError for a missing or faulty file, or verdicts on other measurements.
     """
+    read_plan(scale)
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "verdicts.json"
     verdicts = records.read(path, Verdicts, remedy)
@@ -249,7 +251,7 @@ def measured_words(gap: Estimate | None) -> str:
 
 def signed(number: float | Decimal, decimals: int | None = 2) -> str:
     """A number with its sign and a true minus; `decimals` None keeps a Decimal's own."""
-    text = f"{number:+}" if decimals is None else f"{number:+.{decimals}f}"
+    text = f"{number:+}" if decimals is None else f"{number:+z.{decimals}f}"
     return text.replace("-", "−")
 
 

@@ -16,14 +16,14 @@ def plain(number: float | None, decimals: int = 2) -> str:
     """85.03, or a dash."""
     if number is None or isnan(number):
         return NONE
-    return f"{number:.{decimals}f}".replace("-", "−")
+    return f"{number:z.{decimals}f}".replace("-", "−")
 
 
 def signed(number: float | None, decimals: int = 2) -> str:
     """+0.82, or a dash."""
     if number is None or isnan(number):
         return NONE
-    return f"{number:+.{decimals}f}".replace("-", "−")
+    return f"{number:+z.{decimals}f}".replace("-", "−")
 
 
 def bracketed(low: float | None, high: float | None) -> str:

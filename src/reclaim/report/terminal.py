@@ -68,10 +68,10 @@ def recipe_table(verdicts: Verdicts, quality: pd.DataFrame) -> Table:
     """Linear top-1, minus the untrained encoder's, and how each recipe's printed numbers stand."""
     linear = quality[(quality["protocol"] == "linear") & (quality["metric"] == "top1")]
     datasets = list(linear["dataset"].unique())
-    title = f"Scale {verdicts.scale}, {', '.join(datasets)}"
+    title = f"Scale {verdicts.scale}: measured on {', '.join(datasets)}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("recipe", no_wrap=True)
-    for name in ("linear top-1", "minus untrained, 95 %"):
+    for name in ("linear top-1", "− untrained, 95 %"):
         table.add_column(name, justify="right", no_wrap=True)
     words = LADDER if verdicts.scale == PAPER_SCALE else TRANSFER
     for word in words:
