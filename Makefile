@@ -48,6 +48,9 @@ lock: $(READY) ## make the stored results of the regression tests anew, and show
 
 adopt: $(READY) ## let Snakemake and DVC accept verified results that they did not make themselves
 	$(RUN) reclaim verify --scale $(SCALE)
+	$(RUN) reclaim gather --scale $(SCALE)
+	$(RUN) reclaim judge --scale $(SCALE)
+	$(RUN) reclaim report --scale $(SCALE)
 	$(SNAKEMAKE) --touch --forceall
 	$(RUN) dvc commit --force
 

@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reclaim.records import Plan, render
@@ -73,8 +75,9 @@ class Project:
         text = (self.folder / "workflow/plans/tiny.json").read_text(encoding="utf-8")
         return Plan.model_validate_json(text)
 
-    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command in the project, on the project's own copy of the source."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where a command finds the project's own copy of the source."""
         bin_folder = Path(sys.executable).parent
         environment = os.environ | {
             "PYTHONPATH": str(self.folder / "src"),
@@ -85,9 +88,20 @@ class Project:
             "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
         }  # fmt: skip
         environment.pop("PYTEST_XDIST_WORKER", None)
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        return environment
+
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        """A command that goes on while the test does."""
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, text=True, stderr=subprocess.DEVNULL
         )
+
+    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command, to its end."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
 
     def run(self, *command: str) -> str:
         """What a command printed; it must succeed."""
@@ -225,20 +239,55 @@ def test_after_dvc_snakemake_trains_nothing_and_stale_runs_of_either_are_made_an
     assert project.trained() == after
 
 
+def test_a_signal_to_a_recipe_reaches_all_its_runs_and_they_can_go_on(project: Project) -> None:
+    shutil.rmtree(project.folder / "results/tiny/runs/hcl")
+    command = ("reclaim", "pretrain", "--recipe", "hcl", "--scale", "tiny", "--jobs", "2")
+    started = project.begin(*command)
+    time.sleep(2)
+    started.terminate()
+    assert started.wait(timeout=120) == 2
+    working = [process.cmdline() for process in psutil.process_iter() if process.is_running()]
+    assert not [words for words in working if "pretrain" in words and "tiny" in words]
+    project.run(*command)
+    assert len(list((project.folder / "results/tiny/runs/hcl").glob("*/run.json"))) == 2
+
+
+def test_checkpoints_of_other_code_are_put_away(project: Project) -> None:
+    [row] = [run for run in project.plan.runs if (run.recipe, run.seed) == ("hcl", 1)]
+    keep = jobs.checkpoint_folder(project.folder / "results/tiny", row.id)
+    keep.mkdir(parents=True, exist_ok=True)
+    (keep / "job").write_text("of other code")
+    (keep / "999999999999.pt").write_bytes(b"newer by its name")
+    shutil.rmtree(project.folder / "results/tiny/runs/hcl" / row.id)
+    project.run("reclaim", "pretrain", row.id, "--scale", "tiny")
+    assert not keep.exists()
+
+
+def test_gather_leaves_out_what_other_code_measured(project: Project) -> None:
+    project.snakemake()
+    probe = "src/reclaim/learning/evaluate.py"
+    project.edit(probe, "std=0.02", "std=0.03")
+    done = project.start("reclaim", "gather", "--scale", "tiny")
+    assert done.returncode == 2
+    assert "no evaluation of the plan" in done.stderr
+    project.edit(probe, "std=0.03", "std=0.02")
+    project.run("reclaim", "gather", "--scale", "tiny")
+
+
 def test_a_failed_job_leaves_its_checkpoints_and_all_that_was_made(project: Project) -> None:
     before = project.trained()
     [row] = [run for run in project.plan.runs if (run.recipe, run.seed) == ("simclr", 0)]
     keep = jobs.checkpoint_folder(project.folder / "results/tiny", row.id)
-    keep.mkdir(parents=True)
-    (keep / "000000000001.pt").write_bytes(b"not whole")
+    start = ("snakemake", "--cores", "2", "--config", "scale=tiny")
     project.edit("src/reclaim/learning/steps.py", "def debias(", "def mended(")
-    project.edit("workflow/plans/tiny.json", '"lr": 0.1', '"lr": 1e30')
-    done = project.start("snakemake", "--cores", "2", "--config", "scale=tiny")
+    done = project.start(*start)
     assert done.returncode != 0
     assert "defines no 'debias'" in done.stdout + done.stderr
     project.edit("src/reclaim/learning/steps.py", "def mended(", "def debias(")
-    done = project.start("snakemake", "--cores", "2", "--config", "scale=tiny")
-    assert done.returncode != 0
+    project.edit("workflow/plans/tiny.json", '"lr": 0.1', '"lr": 1e30')
+    assert project.start(*start).returncode != 0
+    (keep / "000000000001.pt").write_bytes(b"not whole")
+    assert project.start(*start).returncode != 0
     log = project.folder / "results/tiny/logs/simclr" / f"{row.id}.pretrain.log"
     assert "reclaim: run" in log.read_text().splitlines()[-1]
     assert (keep / "000000000001.pt").read_bytes() == b"not whole"

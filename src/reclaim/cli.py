@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from reclaim.records import ReclaimError
+from reclaim.records import Plan, ReclaimError, Run
 
 app = typer.Typer(
     add_completion=False,
@@ -26,7 +32,19 @@ RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run'
 MaybeScale = Annotated[str | None, typer.Option("--scale", "-s", help="Its scale.")]
 RecipeOption = Annotated[str | None, typer.Option(help="All runs of a recipe instead of one.")]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes side by side, one thread each.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+PROTOCOLS = ("linear", "knn", "geometry")
+
+
+class Device(Enum):
+    """Where the arithmetic runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
 
 
 def main() -> None:
@@ -36,6 +54,9 @@ def main() -> None:
     except ReclaimError as error:
         print(f"reclaim: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("reclaim: interrupted; start the same command again to go on", file=sys.stderr)
+        sys.exit(130)
 
 
 @app.command()
@@ -95,31 +116,49 @@ def pretrain(
     recipe: RecipeOption = None,
     scale: MaybeScale = None,
     jobs: JobsOption = 1,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Train a run, or all runs of a recipe. A finished run returns at once; a cut one goes on.
 
     Example: `reclaim pretrain --recipe simclr --scale digits --jobs 2`
     """
-    _each(_pretrain, run, recipe, scale, jobs, device, ())
+    if recipe is None:
+        _pretrain(run, scale, device)
+    else:
+        _side_by_side("pretrain", run, recipe, scale, jobs, ["--device", device.value])
 
 
 @app.command()
 def evaluate(
-    run: RunArgument = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[RUN]", help="A run's id.")] = None,
     recipe: RecipeOption = None,
     scale: MaybeScale = None,
     jobs: JobsOption = 1,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     protocol: Annotated[
-        list[str] | None, typer.Option(help="linear, knn, geometry; default: all of the plan.")
+        list[str] | None,
+        typer.Option(metavar="P [P ...]", help="linear, knn, geometry; default: all of the plan."),
     ] = None,
 ) -> None:
     """Measure finished runs by every protocol asked for, in one process a run.
 
-    Example: `reclaim evaluate --recipe simclr --scale digits --protocol linear --protocol knn`
+    Example: `reclaim evaluate --recipe simclr --scale digits --protocol linear knn`
     """
-    _each(_evaluate, run, recipe, scale, jobs, device, tuple(protocol or ()))
+    # Words after the first protocol are protocols too; click itself takes one word an option.
+    named = [word for word in words or [] if word not in PROTOCOLS]
+    protocols = [*(protocol or []), *(word for word in words or [] if word in PROTOCOLS)]
+    if len(named) > 1:
+        raise ReclaimError(f"one run at a time, not {', '.join(named)}; or name a --recipe")
+    run = named[0] if named else None
+    unknown = [name for name in protocols if name not in PROTOCOLS]
+    if unknown:
+        raise ReclaimError(f"unknown protocol {unknown[0]!r}; known: {', '.join(PROTOCOLS)}")
+    if recipe is None:
+        _evaluate(run, scale, device, protocols)
+    else:
+        options = [option for name in protocols for option in ("--protocol", name)]
+        options += ["--device", device.value]
+        _side_by_side("evaluate", run, recipe, scale, jobs, options)
 
 
 @app.command()
@@ -128,13 +167,14 @@ def gather(scale: ScaleOption = "digits") -> None:
 
     Example: `reclaim gather --scale digits`
     """
-    from reclaim.inference.measurements import expected_of, missing
+    from reclaim.inference.measurements import expected_of
     from reclaim.inference.measurements import gather as collect
-    from reclaim.registry.jobs import RESULTS, read_plan
+    from reclaim.registry.jobs import RESULTS, fresh, read_plan
 
-    expected = expected_of(read_plan(scale))
-    print(collect(scale, RESULTS, expected))
-    absent = missing(scale, RESULTS, expected)
+    plan = read_plan(scale)
+    made = fresh(plan, RESULTS)
+    print(collect(scale, RESULTS, made))
+    absent = [pair for pair in expected_of(plan) if pair not in made]
     if absent:
         print(
             f"{len(absent)} evaluations are not there yet, the first {absent[0][0]}",
@@ -184,75 +224,116 @@ def report(scale: ScaleOption = "digits") -> None:
     print(out)
 
 
-def _each(
-    work: object,
-    run: str | None,
-    recipe: str | None,
-    scale: str | None,
-    jobs: int,
-    device: str,
-    protocols: tuple[str, ...],
+def _side_by_side(
+    verb: str, run: str | None, recipe: str, scale: str | None, jobs: int, options: list[str]
 ) -> None:
-    """Do one run's work in this process, or a recipe's in several."""
-    from reclaim.registry.jobs import find_run, read_plan, runs_of
+    """A recipe's runs, a process each, so many at once; a signal to this process reaches them.
 
-    assert callable(work)
-    if (run is None) == (recipe is None):
-        raise ReclaimError("name a run, or a recipe with --recipe, and not both")
+    Raises ReclaimError that counts the runs that failed; each has said why.
+    """
+    from reclaim.registry.jobs import read_plan, runs_of
+
     if run is not None:
-        plan, row = find_run(run, scale)
-        work(plan.scale, row.id, device, protocols)
-        return
+        raise ReclaimError("name a run, or a recipe with --recipe, and not both")
     plan = read_plan(scale or "digits")
+    children: list[subprocess.Popen[bytes]] = []
+    stopped: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        for child in children:
+            child.terminate()
+
+    def work(name: str) -> int:
+        if stopped:
+            return -stopped[0]
+        command = [sys.argv[0], verb, name, "--scale", plan.scale, *options]
+        children.append(subprocess.Popen(command))
+        return children[-1].wait()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     rows = runs_of(plan, recipe)
-    with ProcessPoolExecutor(max_workers=min(jobs, len(rows))) as pool:
-        started = [pool.submit(work, plan.scale, row.id, device, protocols) for row in rows]
-        for future in started:
-            future.result()
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        codes = list(pool.map(work, [row.id for row in rows]))
+    if any(codes):
+        raise ReclaimError(
+            f"{sum(code != 0 for code in codes)} of {len(codes)} runs of {recipe} did not finish; "
+            "start the same command again to go on"
+        )
 
 
-def _pretrain(scale: str, run: str, device: str, protocols: tuple[str, ...]) -> None:
-    from reclaim.registry.jobs import DATA, RESULTS, data_hash, find_run, finished_run, job_of
+def _one(run: str | None, scale: str | None) -> tuple[Plan, Run]:
+    from reclaim.registry.jobs import find_run
 
-    job = job_of(*find_run(run, scale)).pretrain
-    results = RESULTS / scale
-    if finished_run(results, job, data_hash(job.config.dataset.name)) is not None:
-        print(f"{run}: already trained", file=sys.stderr)
-        return
-    from reclaim.learning.train import pretrain
-
-    pretrain(job, results, Path(DATA), device)
+    if run is None:
+        raise ReclaimError(
+            "name a run, or a recipe with --recipe; `reclaim plan` lists the recipes"
+        )
+    return find_run(run, scale)
 
 
-def _evaluate(scale: str, run: str, device: str, protocols: tuple[str, ...]) -> None:
-    from reclaim.registry.jobs import (
-        DATA,
-        RESULTS,
-        data_hash,
-        find_run,
-        finished_evaluations,
-        finished_run,
-        job_of,
-    )  # fmt: skip
+@contextmanager
+def _alone(results: Path, run: str) -> Iterator[None]:
+    """One process a run: another waits, and then finds the work done."""
+    from filelock import FileLock
 
-    jobs = job_of(*find_run(run, scale))
-    wanted = {
-        name: protocol
-        for name, protocol in jobs.evaluate.protocols.items()
-        if not protocols or name in protocols
-    }
-    unknown = set(protocols) - set(jobs.evaluate.protocols)
+    folder = results / "checkpoints"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{run}.lock"):  # freed by the system when its holder dies
+            yield
+    except OSError as error:
+        raise ReclaimError(
+            f"{folder}: {error.strerror or error}; mend it and start again"
+        ) from error
+
+
+def _pretrain(name: str | None, scale: str | None, device: Device) -> None:
+    from reclaim.registry import jobs
+
+    plan, run = _one(name, scale)
+    job, results = jobs.job_of(plan, run).pretrain, jobs.RESULTS / plan.scale
+    data = jobs.data_hash(run.dataset)
+    with _alone(results, run.id):
+        if jobs.finished_run(results, job, data) is not None:
+            print(f"{run.id}: already trained", file=sys.stderr)
+            return
+        jobs.claim_checkpoints(results, job, data)
+        from reclaim.learning.preflight import check_device
+        from reclaim.learning.train import pretrain
+
+        check_device(device.value)
+        pretrain(job, results, jobs.DATA, device.value)
+        jobs.release_checkpoints(results, run.id)
+
+
+def _evaluate(name: str | None, scale: str | None, device: Device, protocols: list[str]) -> None:
+    from reclaim.registry import jobs
+
+    plan, run = _one(name, scale)
+    both, results = jobs.job_of(plan, run), jobs.RESULTS / plan.scale
+    planned = both.evaluate.protocols
+    unknown = sorted(set(protocols) - set(planned))
     if unknown:
         raise ReclaimError(
-            f"run {run} has no protocol {sorted(unknown)[0]!r}; "
-            f"planned: {', '.join(jobs.evaluate.protocols)}"
+            f"run {run.id} has no protocol {unknown[0]!r}; planned: {', '.join(planned)}"
         )
-    job = jobs.evaluate.model_copy(update={"protocols": wanted})
-    results = RESULTS / scale
-    trained = finished_run(results, jobs.pretrain, data_hash(job.dataset.name))
-    if trained and set(finished_evaluations(results, job, trained)) == set(wanted):
-        print(f"{run}: already evaluated", file=sys.stderr)
-        return
-    from reclaim.learning.evaluate import evaluate
+    wanted = {kind: planned[kind] for kind in planned if not protocols or kind in protocols}
+    job = both.evaluate.model_copy(update={"protocols": wanted})
+    with _alone(results, run.id):
+        trained = jobs.finished_run(results, both.pretrain, jobs.data_hash(run.dataset))
+        if trained and set(jobs.finished_evaluations(results, job, trained)) == set(wanted):
+            print(f"{run.id}: already evaluated", file=sys.stderr)
+            return
+        from reclaim.learning.evaluate import evaluate
+        from reclaim.learning.preflight import check_device
+        from reclaim.learning.train import memory_faults
 
-    evaluate(jobs.pretrain, job, results, Path(DATA), device)
+        check_device(device.value)
+        with memory_faults(run.id):
+            evaluate(both.pretrain, job, results, jobs.DATA, device.value)
+
+
+if __name__ == "__main__":
+    main()

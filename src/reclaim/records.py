@@ -12,9 +12,9 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -29,7 +29,7 @@ class ReclaimError(Exception):
 class Model(BaseModel):
     """A frozen value with no unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Artifact(Model):
@@ -69,6 +69,17 @@ class Network(Model):
     head_hidden: int = Field(default=512, gt=0)
     head_out: int = Field(default=128, gt=0)
     head_norm: bool = False
+
+    @model_validator(mode="after")
+    def _stem_fits(self) -> Self:
+        stems = {"narrow": ("stride1", "stride2"), "pixels": (None,)}.get(
+            self.arch, ("cifar", "cifar_maxpool", "imagenet")
+        )
+        if self.stem not in stems:
+            raise ValueError(f"stem {self.stem!r} of {self.arch}; take one of {stems}")
+        if self.arch == "narrow" and not (self.widths and min(self.widths) > 0):
+            raise ValueError("a narrow network needs widths, each above 0")
+        return self
 
 
 class Op(Model):
@@ -127,6 +138,12 @@ class Config(Model):
     batch: int = Field(ge=2)
     replacement: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.epochs and self.optimiser.warmup_epochs > self.epochs:
+            raise ValueError(f"{self.optimiser.warmup_epochs} warm-up of {self.epochs} epochs")
+        return self
 
 
 class LinearProtocol(Model):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reclaim.records import ReclaimError
 from reclaim.registry import code
 from reclaim.registry.recipes import RECIPES
 from tests.conftest import tiny_config
@@ -90,5 +91,5 @@ def test_a_new_step_and_a_new_recipe_make_nothing_stale(
 def test_a_step_that_is_not_there_is_named(edit: Callable[[str, str, str], None]) -> None:
     edit("steps.py", "def harden(", "def hardened(")
     code._stripped.cache_clear()
-    with pytest.raises(ValueError, match=r"steps.py defines no 'harden'"):
+    with pytest.raises(ReclaimError, match=r"steps.py: defines no 'harden'"):
         code.pretrain_code(tiny_config("hcl"))

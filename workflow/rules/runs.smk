@@ -19,8 +19,11 @@ rule pretrain:
         gpu=GPUS,
         mem_mb=16000 if GPUS else 2500,
         runtime=1440 if GPUS else 240,
+    params:
+        run="{recipe}-{dataset}-{tail}",
+        scale=PLAN.scale,
     shell:
-        "reclaim pretrain {wildcards.recipe}-{wildcards.dataset}-{wildcards.tail} > {log} 2>&1"
+        "reclaim pretrain {params.run} --scale {params.scale} > {log} 2>&1"
 
 
 rule evaluate:
@@ -45,5 +48,8 @@ rule evaluate:
         gpu=GPUS,
         mem_mb=16000 if GPUS else 2500,
         runtime=480 if GPUS else 60,
+    params:
+        run="{recipe}-{dataset}-{tail}",
+        scale=PLAN.scale,
     shell:
-        "reclaim evaluate {wildcards.recipe}-{wildcards.dataset}-{wildcards.tail} > {log} 2>&1"
+        "reclaim evaluate {params.run} --scale {params.scale} > {log} 2>&1"

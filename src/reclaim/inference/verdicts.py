@@ -88,6 +88,9 @@ def judged(scale: str, results: Path = RESULTS) -> tuple[Verdicts, pd.DataFrame,
     measured = read(results / scale / "measurements.csv")
     if (verdicts.scale, verdicts.measurements) != (scale, digest(measured)):
         raise ReclaimError(f"{path}: not made from the present measurements; {remedy}")
+    claims = [claim.id for paper in load_papers().values() for claim in paper.claims]
+    if claims != [verdict.claim for verdict in verdicts.verdicts]:
+        raise ReclaimError(f"{path}: not made from the present claims; {remedy}")
     return verdicts, measured, controls(measured)
 
 

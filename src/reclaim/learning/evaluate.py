@@ -73,7 +73,13 @@ class Frozen:
                 batch = augment(images[start : start + CHUNK], views, draws)
                 batch = batch.contiguous(memory_format=torch.channels_last)
                 parts.append(self.encoder(batch).float())
-        return torch.cat(parts)
+        features = torch.cat(parts)
+        if not features.isfinite().all():
+            raise ReclaimError(
+                "the encoder gives features that are no numbers: its training broke in the last "
+                "step; lower optimiser.lr and train again"
+            )
+        return features
 
 
 def evaluate(
@@ -118,7 +124,6 @@ def _measure(
     frozen: Frozen, protocol: Protocol, job: EvaluateJob, run: RunManifest, results: Path
 ) -> EvaluationManifest:
     folder = evaluation_folder(results, job.recipe, job.id, protocol.kind)
-    (folder / "metrics.json").unlink(missing_ok=True)
     files = {}
     if isinstance(protocol, GeometryProtocol):
         metrics = geometry(frozen, protocol)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from reclaim.records import Config, content_hash
+from reclaim.records import Config, ReclaimError, content_hash
 
 LEARNING = Path(__file__).parents[1] / "learning"
 # What is stored is not in it: a run keeps the hash of the arrays it learned from.
@@ -46,12 +46,15 @@ def whole(names: Sequence[str]) -> dict[str, str]:
 def definitions(path: Path, roots: Iterable[str]) -> str:
     """The named top-level definitions of a module and those they refer to, as normal source text.
 
-    Raises ValueError if the module does not define a root.
+    Raises ReclaimError if the module does not define a root.
     """
     nodes = _top_level(path)
     missing = sorted(set(roots) - set(nodes))
     if missing:
-        raise ValueError(f"{path.name} defines no {missing[0]!r}")
+        raise ReclaimError(
+            f"{path}: defines no {missing[0]!r}, which a recipe of the plan names; add it, or run "
+            "`reclaim plan` after mending the recipe"
+        )
     wanted, open_names = set(roots), list(roots)
     while open_names:
         used = {n.id for n in ast.walk(nodes[open_names.pop()]) if isinstance(n, ast.Name)}
@@ -66,8 +69,10 @@ def _top_level(path: Path) -> dict[str, ast.stmt]:
     for node in _stripped(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             nodes[node.name] = node
-        elif isinstance(node, ast.Assign):
-            nodes |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            named = (part for target in targets for part in ast.walk(target))
+            nodes |= {part.id: node for part in named if isinstance(part, ast.Name)}
     return nodes
 
 

@@ -25,6 +25,7 @@ from reclaim.records import (
     read,
     render,
     stamps_hold,
+    write_text,
     write_text_if_changed,
 )
 from reclaim.registry.code import evaluate_code, pretrain_code
@@ -54,9 +55,15 @@ def read_plan(scale: str) -> Plan:
 
 
 def job_of(plan: Plan, run: Run) -> Job:
-    """The jobs of one row."""
-    config = plan.configs[run.config]
-    protocols = {name.split("-")[0]: plan.protocols[name] for name in run.protocols}
+    """The jobs of one row. Raises ReclaimError for a name that the plan does not explain."""
+    try:
+        config = plan.configs[run.config]
+        protocols = {name.split("-")[0]: plan.protocols[name] for name in run.protocols}
+    except KeyError as error:
+        raise ReclaimError(
+            f"{PLANS / plan.scale}.json: run {run.id} names {error}, which is not in it; "
+            f"run `reclaim plan --scale {plan.scale}`"
+        ) from error
     return Job(
         PretrainJob(
             id=run.id, recipe=run.recipe, seed=run.seed, init=run.init, config=config,
@@ -74,13 +81,13 @@ def find_run(run_id: str, scale: str | None = None) -> tuple[Plan, Run]:
 
     Raises ReclaimError for an unknown id, with the nearest known one.
     """
-    scales = [scale] if scale else sorted(path.stem for path in PLANS.glob("*.json"))
-    plans = [read_plan(name) for name in scales]
-    for plan in plans:
+    scales = [scale] if scale else sorted(path.stem for path in PLANS.glob("*.json")) or ["digits"]
+    ids: list[str] = []
+    for plan in map(read_plan, scales):
         for run in plan.runs:
             if run.id == run_id:
                 return plan, run
-    ids = [run.id for plan in plans for run in plan.runs]
+        ids += [run.id for run in plan.runs]
     near = difflib.get_close_matches(run_id, ids, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ReclaimError(f"unknown run {run_id!r}: {hint}`reclaim plan --scale S` lists them")
@@ -129,6 +136,26 @@ def checkpoint_folder(results: Path, run_id: str) -> Path:
     return results / "checkpoints" / run_id
 
 
+def claim_checkpoints(results: Path, job: PretrainJob, data: str) -> None:
+    """Empty a run's checkpoints of those that another job, or the same on other data, left.
+
+    A run's id does not hold the hash of its code, so after an edit its folder is the same.
+    """
+    folder, mark = checkpoint_folder(results, job.id), content_hash([content_hash(job), data])
+    if (folder / "job").is_file() and (folder / "job").read_text(encoding="utf-8") == mark:
+        return
+    for path in folder.glob("*"):
+        path.unlink()
+    write_text(folder / "job", mark)
+
+
+def release_checkpoints(results: Path, run_id: str) -> None:
+    """Put away the empty folder of a run that has finished."""
+    folder = checkpoint_folder(results, run_id)
+    (folder / "job").unlink(missing_ok=True)
+    folder.rmdir()
+
+
 def data_hash(name: str, root: Path = DATA) -> str:
     """The content hash of the stored arrays, from their manifest."""
     manifest = read(root / name / "manifest.json", DataManifest, f"run `reclaim fetch data {name}`")
@@ -169,6 +196,20 @@ def finished_evaluations(
         if same and stamps_hold(folder, manifest.files):
             found[name] = manifest
     return found
+
+
+def fresh(plan: Plan, results: Path = RESULTS) -> list[tuple[str, str]]:
+    """The evaluations (run id, protocol) that the present plan and code made; no file is hashed."""
+    made = []
+    for run in plan.runs:
+        job = job_of(plan, run).evaluate
+        for name, protocol in job.protocols.items():
+            folder = evaluation_folder(results / plan.scale, run.recipe, run.id, name)
+            if (folder / "metrics.json").is_file():
+                found = read(folder / "metrics.json", EvaluationManifest, "evaluate the run again")
+                if found.job == protocol_hash(job, protocol):
+                    made.append((run.id, name))
+    return made
 
 
 def verify(scale: str, results: Path = RESULTS) -> int:

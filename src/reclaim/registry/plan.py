@@ -21,10 +21,11 @@ from reclaim.records import (
     first_fault,
 )
 from reclaim.registry.claims import Paper, load_papers
+from reclaim.registry.claims.names import setting
 from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.datasets import DATASETS
 from reclaim.registry.datasets import dataset as dataset_facts
-from reclaim.registry.recipes import NOT_YET, RECIPES, knobs_of, recipe, resolve_terms
+from reclaim.registry.recipes import KNOBS, NOT_YET, RECIPES, knobs_of, recipe, resolve_terms
 
 SCALES = Path("workflow/scales")
 PROTOCOLS: TypeAdapter[Protocol] = TypeAdapter(Protocol)
@@ -72,9 +73,16 @@ def load_scale(name: str) -> Scale:
     path = SCALES / f"{name}.yaml"
     document = read_yaml(path)
     try:
-        return Scale.model_validate(document.value)
+        scale = Scale.model_validate(document.value)
     except ValidationError as error:
         raise document.fault(error.errors()[0]["loc"], first_fault(error)) from error
+    for setting_path in scale.values:
+        kind, _, knob = setting_path.partition(".")
+        if setting(setting_path) is None or (kind == "knobs" and knob not in KNOBS):
+            message = f"unknown setting {setting_path!r}; expected a path of records.Config, "
+            message += f"evaluate.<protocol>.<value> or knobs.<{' | '.join(KNOBS)}>"
+            raise document.fault(("values", setting_path), message)
+    return scale
 
 
 def build_plan(name: str) -> Plan:
@@ -85,7 +93,12 @@ def build_plan(name: str) -> Plan:
     configs: dict[str, Config] = {}
     protocols: dict[str, Protocol] = {}
     used: dict[str, tuple[str, ...]] = {}
-    not_run: dict[str, str] = {}
+    not_run = {
+        claim.id: "a sweep, which this version does not plan"
+        for paper in papers.values()
+        for claim in paper.cells()
+        if claim.knobs
+    }
     for recipe_name, dataset, paper, claims in _wanted(scale, papers):
         if recipe_name in NOT_YET:
             not_run |= dict.fromkeys(claims, f"recipe {recipe_name} {NOT_YET[recipe_name]}")
@@ -124,20 +137,29 @@ def _wanted(
     asked: dict[tuple[str, str, str], list[str]] = {}
     for paper in papers.values():
         for claim in paper.cells():
-            asked.setdefault((claim.recipe, claim.dataset, paper.id), []).append(claim.id)
-    if not scale.transfer:
-        for paper_id, dataset in dict.fromkeys((p, d) for _, d, p in asked):
-            for name in scale.besides:
-                asked.setdefault((name, dataset, paper_id), [])
-        for (name, dataset, paper_id), claims in asked.items():
-            yield name, dataset, papers[paper_id], tuple(claims)
+            if not claim.knobs:
+                asked.setdefault((claim.recipe, claim.dataset, paper.id), []).append(claim.id)
+    if scale.transfer:
+        yield from _merged(scale, asked)
         return
+    for paper_id, dataset in dict.fromkeys((p, d) for _, d, p in asked):
+        for name in scale.besides:
+            asked.setdefault((name, dataset, paper_id), [])
+    for (name, dataset, paper_id), claims in asked.items():
+        yield name, dataset, papers[paper_id], tuple(claims)
+
+
+def _merged(
+    scale: Scale, asked: Mapping[tuple[str, str, str], Sequence[str]]
+) -> Iterable[tuple[str, str, None, tuple[str, ...]]]:
+    """All data sets' claims on a recipe, asked of the one data set of a transfer scale."""
     dataset = scale.values["dataset.name"].value
-    merged: dict[str, list[str]] = {name: [] for name in RECIPES}
+    merged: dict[str, list[str]] = {name: [] for name in scale.besides}
     for (name, _, _), claims in asked.items():
         merged.setdefault(name, []).extend(claims)
-    for name, claims in merged.items():
-        yield name, dataset, None, tuple(claims)
+    for name in (*RECIPES, *NOT_YET):
+        if name in merged:
+            yield name, dataset, None, tuple(merged[name])
 
 
 def _settings(scale: Scale, paper: Paper | None, name: str, dataset: str) -> dict[str, Any]:
@@ -157,32 +179,36 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
     row = recipe(name)
     facts = dataset_facts(settings["dataset.name"])
     tree = _nested(settings)
-    tree["dataset"] |= {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
     if row.arch is not None:
         tree["network"] = {"arch": row.arch}
+    tree["dataset"] |= {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
     if not row.terms:
         tree["epochs"] = 0
     knobs = {knob: value for knob, value in tree.get("knobs", {}).items() if knob in knobs_of(name)}
     fields = {key: value for key, value in tree.items() if key in Config.model_fields}
     try:
-        return Config.model_validate(
-            fields
-            | {"scale": scale, "recipe": name, "terms": resolve_terms(name, tree["batch"], knobs)}
-        )
+        config = Config.model_validate(fields | {"scale": scale, "recipe": name, "terms": ()})
     except ValidationError as error:
         raise ReclaimError(f"recipe {name!r} at scale {scale!r}: {first_fault(error)}") from error
+    images = config.dataset.subset or facts.n_train
+    if images > facts.n_train or (row.terms and config.batch > images):
+        raise ReclaimError(
+            f"recipe {name!r} at scale {scale!r}: a batch of {config.batch} from {images} "
+            f"of the {facts.n_train} training images of {facts.name}; take fewer"
+        )
+    return config.model_copy(update={"terms": resolve_terms(name, config.batch, knobs)})
 
 
 def resolve_protocols(settings: Mapping[str, Any]) -> list[Protocol]:
     """The evaluation protocols of the settings: linear, knn and geometry."""
     tree = _nested(settings)
-    evaluate = tree["evaluate"]
-    linear = evaluate["linear"]
+    evaluate = tree.get("evaluate", {})
+    linear = evaluate.get("linear", {})
     shared = {key: linear[key] for key in ("encoder", "test_views") if key in linear}
     chosen = {
         "linear": linear,
-        "knn": shared | evaluate["knn"],
-        "geometry": shared | {"views": tree["views"]},
+        "knn": shared | evaluate.get("knn", {}),
+        "geometry": shared | {"views": tree.get("views")},
     }
     try:
         return [

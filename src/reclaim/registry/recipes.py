@@ -31,12 +31,16 @@ class Knob:
 
 
 def _whole(least: int) -> Callable[[Value], bool]:
-    return lambda value: isinstance(value, int) and value >= least
+    return lambda value: type(value) is int and value >= least
+
+
+def _real(least: float, below: float) -> Callable[[Value], bool]:
+    return lambda value: type(value) in (int, float) and least <= value < below
 
 
 KNOBS = {
-    "prior": Knob("tau+, the share of false negatives", 0.1, lambda v: 0 <= v < 1, "[0, 1)"),
-    "beta": Knob("how strongly hard negatives weigh", 1.0, lambda v: 0 <= v < inf, "[0, inf)"),
+    "prior": Knob("tau+, the share of false negatives", 0.1, _real(0, 1), "[0, 1)"),
+    "beta": Knob("how strongly hard negatives weigh", 1.0, _real(0, inf), "[0, inf)"),
     "hardest": Knob("s, how many are mixed from", lambda b: max(2, b // 8), _whole(1), "1, 2, ..."),
     "synthetics": Knob("k, how many are made", lambda b: max(1, b // 32), _whole(0), "0, 1, ..."),
     "mix": Knob("mix two negatives, or repeat one", True, lambda v: v in (0, 1), "true or false"),
