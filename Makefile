@@ -35,11 +35,7 @@ bench: $(READY) ## how much of the bare network's speed each recipe keeps, and h
 
 reference: $(READY) ## bring results/reference up to date: train what changed (hours), copy what is kept
 	@for scale in digits fashion; do \
-	    $(MAKE) all SCALE=$$scale && \
-	    (cd results/$$scale && tar -cf ../kept.tar \
-	        measurements.csv verdicts.json evaluations $$(find runs -name run.json)) && \
-	    rm -rf results/reference/$$scale && mkdir -p results/reference/$$scale && \
-	    tar -C results/reference/$$scale -xf results/kept.tar && rm results/kept.tar || exit 1; \
+	    $(MAKE) all SCALE=$$scale && $(RUN) python workflow/keep.py $$scale || exit 1; \
 	done
 
 lock: $(READY) ## make the stored results of the regression tests anew, and show what changed

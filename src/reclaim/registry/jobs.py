@@ -7,6 +7,7 @@ its job file changes, so the files are rewritten only where their content differ
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,10 +151,8 @@ def claim_checkpoints(results: Path, job: PretrainJob, data: str) -> None:
 
 
 def release_checkpoints(results: Path, run_id: str) -> None:
-    """Put away the empty folder of a run that has finished."""
-    folder = checkpoint_folder(results, run_id)
-    (folder / "job").unlink(missing_ok=True)
-    folder.rmdir()
+    """Put away the folder of a run that has finished, with what a killed process left in it."""
+    shutil.rmtree(checkpoint_folder(results, run_id), ignore_errors=True)
 
 
 def data_hash(name: str, root: Path = DATA) -> str:
