@@ -236,7 +236,7 @@ def _side_by_side(
     if run is not None:
         raise ReclaimError("name a run, or a recipe with --recipe, and not both")
     plan = read_plan(scale or "digits")
-    children: list[subprocess.Popen[bytes]] = []
+    children: list[subprocess.Popen[str]] = []
     stopped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -248,8 +248,11 @@ def _side_by_side(
         if stopped:
             return -stopped[0]
         command = [sys.argv[0], verb, name, "--scale", plan.scale, *options]
-        children.append(subprocess.Popen(command))
-        return children[-1].wait()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+            children.append(child)
+            for line in child.stderr or ():  # a line an epoch: bars would overwrite each other
+                sys.stderr.write(line)
+        return child.returncode
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
