@@ -23,7 +23,7 @@ from reclaim.learning.device import pick_device, use_one_thread
 from reclaim.learning.images import load_images
 from reclaim.registry.jobs import DATA, job_of, read_plan
 
-STEPS, ROUNDS, SETTLE = 8, 7, 2
+STEPS, ROUNDS, SETTLE = 4, 5, 1
 VERBS = (
     "--help",
     "plan --check --scale {scale}",
