@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from pydantic import ValidationError
 
 from reclaim.learning import nets
 from reclaim.records import Dataset, Network, ReclaimError
@@ -64,8 +65,11 @@ def test_pixels_are_the_image_itself() -> None:
 
 
 def test_a_stem_of_another_network_is_refused() -> None:
-    with pytest.raises(ReclaimError, match="'stride2' of resnet18: take one of cifar, cifar_max"):
+    with pytest.raises(ValidationError, match="'stride2' of resnet18; take one of"):
         encoder("resnet18", "stride2")
+    unchecked = Network.model_construct(arch="resnet18", stem="stride2")
+    with pytest.raises(ReclaimError, match="'stride2' of resnet18: take one of cifar, cifar_max"):
+        nets.build_encoder(unchecked, RGB32)
 
 
 def test_the_head_is_linear_relu_linear_with_norm_on_request() -> None:

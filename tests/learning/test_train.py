@@ -229,8 +229,10 @@ def test_collapse_stops_the_run(
 
 
 def test_a_batch_larger_than_the_data_is_refused(tiny_job: Job, data: Path, tmp_path: Path) -> None:
+    job = tiny_job("simclr")
+    large = job.model_copy(update={"config": job.config.model_copy(update={"batch": 71})})
     with pytest.raises(ReclaimError, match=r"batch 71 .* only 70 training images"):
-        train.pretrain(tiny_job("simclr", batch=71), tmp_path, data)
+        train.pretrain(large, tmp_path, data)
     assert not (tmp_path / "runs").exists()
 
 

@@ -7,6 +7,7 @@ its job file changes, so the files are rewritten only where their content differ
 from __future__ import annotations
 
 import difflib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,17 +105,47 @@ def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
 
 
 def resolve(scale: str, results: Path = RESULTS) -> list[Path]:
-    """Write the job files of a scale; return those whose content changed."""
+    """Write the job files of a scale; return those whose text changed."""
     plan = read_plan(scale)
-    changed = []
+    written = []
     for run in plan.runs:
         job = job_of(plan, run)
-        folder = results / scale / "jobs" / run.recipe
-        for name, part in (("json", job.pretrain), ("evaluate.json", job.evaluate)):
-            path = folder / f"{run.id}.{name}"
-            if write_text_if_changed(path, render(part)):
-                changed.append(path)
-    return changed
+        path = results / scale / "jobs" / run.recipe / f"{run.id}.json"
+        trained = run_folder(results / scale, run.recipe, run.id) / "run.json"
+        measured = {
+            evaluation_folder(results / scale, run.recipe, run.id, name)
+            / "metrics.json": protocol_hash(job.evaluate, protocol)
+            for name, protocol in job.evaluate.protocols.items()
+        }
+        for target, part, made in (
+            (path, job.pretrain, {trained: content_hash(job.pretrain)}),
+            (path.with_suffix(".evaluate.json"), job.evaluate, measured),
+        ):
+            if _write_job(target, render(part), made):
+                written.append(target)
+    return written
+
+
+def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
+    """Write a job file if its content differs, or if its job was tried and failed.
+
+    Snakemake takes a failed job for done where its old output is kept: it gives that output a new
+    date and notes the inputs it failed on. One more blank line makes it try again.
+    """
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if old.rstrip() == text.rstrip():
+        failed = any(_newer_of_another_job(file, job, path) for file, job in made.items())
+        text = old + "\n" * failed
+    return write_text_if_changed(path, text)
+
+
+def _newer_of_another_job(manifest: Path, job: str, path: Path) -> bool:
+    if not manifest.is_file() or manifest.stat().st_mtime_ns <= path.stat().st_mtime_ns:
+        return False
+    try:
+        return bool(json.loads(manifest.read_bytes()).get("job") != job)
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def claim_files() -> list[str]:
