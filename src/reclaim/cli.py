@@ -217,9 +217,10 @@ def report(scale: ScaleOption = "digits") -> None:
     from reclaim.report.page import write_report
     from reclaim.report.terminal import print_table
 
-    verdicts, measurements, quality = judged(scale, RESULTS)
+    papers = load_papers()
+    verdicts, measurements, quality = judged(scale, RESULTS, papers)
     out = RESULTS / scale / "report.html"
-    write_report(scale, verdicts, measurements, quality, load_papers(), out)
+    write_report(scale, verdicts, measurements, quality, papers, out)
     print_table(verdicts, quality)
     print(out)
 

@@ -76,10 +76,13 @@ def judge_scale(scale: str, results: Path = RESULTS) -> Path:
     return target
 
 
-def judged(scale: str, results: Path = RESULTS) -> tuple[Verdicts, pd.DataFrame, pd.DataFrame]:
+def judged(
+    scale: str, results: Path = RESULTS, papers: Mapping[str, Paper] | None = None
+) -> tuple[Verdicts, pd.DataFrame, pd.DataFrame]:
     """A scale's verdicts, the measurements they were made from, and the table of controls.
 
-    Raises ReclaimError for a missing or faulty file, or verdicts on other measurements.
+    `papers` are those of the claims folder unless given. Raises ReclaimError for a missing or
+    faulty file, or verdicts on other measurements or claims.
     """
     read_plan(scale)
     remedy = f"run `reclaim judge --scale {scale}`"
@@ -88,7 +91,8 @@ def judged(scale: str, results: Path = RESULTS) -> tuple[Verdicts, pd.DataFrame,
     measured = read(results / scale / "measurements.csv")
     if (verdicts.scale, verdicts.measurements) != (scale, digest(measured)):
         raise ReclaimError(f"{path}: not made from the present measurements; {remedy}")
-    claims = [claim.id for paper in load_papers().values() for claim in paper.claims]
+    known = load_papers() if papers is None else papers
+    claims = [claim.id for paper in known.values() for claim in paper.claims]
     if claims != [verdict.claim for verdict in verdicts.verdicts]:
         raise ReclaimError(f"{path}: not made from the present claims; {remedy}")
     return verdicts, measured, controls(measured)
