@@ -39,7 +39,7 @@ reference: $(READY) ## bring results/reference up to date: train what changed (h
 	$(MAKE) all SCALE=digits
 	$(RUN) python workflow/keep.py digits
 	$(MAKE) all SCALE=fashion SWEEPS=true
-	$(RUN) python workflow/keep.py fashion sweeps
+	$(RUN) python workflow/keep.py fashion
 
 lock: $(READY) ## make the stored results of the regression tests anew, and show what changed
 	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --force-regen

@@ -164,6 +164,14 @@ class Twin(Model):
     centre_momentum: float | None = Field(default=None, ge=0, lt=1)
     kept: bool = False
 
+    @model_validator(mode="after")
+    def _sees_enough(self) -> Self:
+        if self.centre_momentum is not None and self.sees in ("first", "second"):
+            raise ValueError("a centre (centre_momentum) needs a twin that sees both views")
+        if self.queue is not None and self.sees == "first":
+            raise ValueError("a queue keeps keys of the second view, which the twin has to see")
+        return self
+
 
 class Config(Model):
     """Everything that decides what a run learns, apart from its seed and the code.

@@ -48,6 +48,8 @@ def regress(outputs: Outputs, context: Context) -> Tensor:
     """The squared distance of unit vectors, 2 - 2 cos(p1, k2), as a mean over the images.
 
     (Grill et al. 2020, BYOL, eq. 2.) The key carries no gradient.
+
+    Notes: the paper adds the two directions; a symmetric term is their mean, half of it.
     """
     return 2 - 2 * cosine_similarity(outputs.need("p1"), outputs.stopped("k2"), dim=1).mean()
 
@@ -58,6 +60,9 @@ def distil(outputs: Outputs, context: Context, teacher_temperature: float) -> Te
     The twin sees the two global crops; its outputs are centred, then sharpened by
     `teacher_temperature`. The online network sees all crops, at the context's temperature.
     (Caron et al. 2021, DINO, eq. 1 to 4.) A scalar: the mean over images and pairs.
+
+    Notes: the authors also clip gradients, hold the last layer fixed in the first epoch and let
+    the weight decay grow; none of it is here.
     """
     seen = [
         outputs.need("z1"),

@@ -52,6 +52,9 @@ class Twin(nn.Module):
 
         `progress` in [0, 1] is the part of the training that is done. Made at the start of a
         step, which is after the last one's update: the order of MoCo and BYOL alike.
+
+        Notes: where the momentum grows, the authors of BYOL and DINO take that of the step just
+        made and here it is that of the step to come; a kept twin has not followed the last step.
         """
         share = 1 - momentum(self.config, progress)
         for mine, followed in (

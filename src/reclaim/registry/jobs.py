@@ -363,7 +363,7 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
     """
     plan = read_plan(scale, sweeps)
-    stale = [run.id for run in plan.runs if not _verified(plan, run, results / scale)]
+    stale = [run.id for run in plan.runs if not verified(plan, run, results / scale)]
     if stale:
         also = " sweeps=true" if sweeps else ""
         raise ReclaimError(
@@ -374,7 +374,8 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     return len(plan.runs)
 
 
-def _verified(plan: Plan, run: Run, results: Path) -> bool:
+def verified(plan: Plan, run: Run, results: Path) -> bool:
+    """Whether a run and all its evaluations are finished, whole and of the present code."""
     job = job_of(plan, run)
     trained = finished_run(results, job.pretrain, data_hash(run.dataset))
     return trained is not None and len(finished_evaluations(results, job.evaluate, trained)) == len(

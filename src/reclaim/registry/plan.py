@@ -48,9 +48,13 @@ class ForRecipes(Model):
 
 
 class Sweep(Model):
-    """A setting that is varied in runs beside the plan: one at a time, the rest as planned."""
+    """A setting that is varied in runs beside the plan: one at a time, the rest as planned.
+
+    `papers`: under whose protocol, where papers decide; empty means all.
+    """
 
     recipes: tuple[str, ...] = Field(min_length=1)
+    papers: tuple[str, ...] = ()
     path: str
     values: tuple[Any, ...] = Field(min_length=1)
     why: str
@@ -300,7 +304,8 @@ def _swept(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
             yield Wanted(name, place, paper, (claim.id,), _kinds([claim]), varied)
     for sweep in scale.sweeps:
         for wanted in _wanted(scale, papers):
-            if wanted.recipe in sweep.recipes:
+            under = wanted.paper is None or not sweep.papers or wanted.paper.id in sweep.papers
+            if under and wanted.recipe in sweep.recipes:
                 for value in sweep.values:
                     yield replace(wanted, claims=(), varied={sweep.path: value})
 
