@@ -8,7 +8,7 @@ READY := .venv/.installed
 # What is installed in .venv comes first for every command, and for what that command starts.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE := $(RUN) snakemake --cores all --config scale=$(SCALE) sweeps=$(SWEEPS)
-TOO := $(if $(filter true,$(SWEEPS)),--sweeps)
+SWEEPS_FLAG := $(if $(filter true,$(SWEEPS)),--sweeps)
 
 .PHONY: all test lint bench reference lock adopt deps help
 .DEFAULT_GOAL := all
@@ -46,8 +46,8 @@ lock: $(READY) ## make the stored results of the regression tests anew, and show
 	git --no-pager diff -- tests
 
 adopt: $(READY) ## let Snakemake and DVC accept verified results that they did not make themselves
-	$(RUN) reclaim verify --scale $(SCALE) $(TOO)
-	$(RUN) reclaim gather --scale $(SCALE) $(TOO)
+	$(RUN) reclaim verify --scale $(SCALE) $(SWEEPS_FLAG)
+	$(RUN) reclaim gather --scale $(SCALE) $(SWEEPS_FLAG)
 	$(RUN) reclaim judge --scale $(SCALE)
 	$(RUN) reclaim report --scale $(SCALE)
 	$(SNAKEMAKE) --touch --forceall

@@ -36,6 +36,7 @@ EVALUATIONS = [
     for name in run.protocols
 ]
 MEMORY = {run.id: run.cost.memory_mib for run in PLAN.runs}
+HOURS = {run.id: run.cost.gpu_hours or 0 for run in PLAN.runs}
 INITS = {run.id: str(jobs.init_manifest(Path(RESULTS), run.init)) for run in PLAN.runs if run.init}
 
 

@@ -11,14 +11,17 @@ from reclaim.registry import jobs
 FILES = ("measurements.csv", "verdicts.json")
 
 
-def keep(scale: str, results: Path, reference: Path) -> tuple[int, int]:
-    """Replace a scale's reference by its verified runs, sweeps included.
+def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> tuple[int, int]:
+    """Replace a scale's reference by its verified runs, with those of sweeps that are there.
 
     Returns how many runs were kept and how many the plan has beside them. Runs of older plans and
     encoders stay out; the old reference stays until the new one is whole. Raises ReclaimError if
-    the measurements hold a run that is not as planned.
+    the measurements hold a run that is not as planned, or a run of the plan is not there and
+    `partial` is not asked for.
     """
     plan, source, target = jobs.read_plan(scale, sweeps=True), results / scale, reference / scale
+    if not partial:
+        jobs.verify(scale, results)
     runs = [run for run in plan.runs if jobs.verified(plan, run, source)]
     measured = set(measurements.read(source / "measurements.csv")["run"])
     if strangers := sorted(measured ^ {run.id for run in runs}):
@@ -43,8 +46,11 @@ def keep(scale: str, results: Path, reference: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("keep: name a scale: python workflow/keep.py SCALE [partial]")
+    asked = sys.argv[2:] == ["partial"]
     try:
-        kept, left_out = keep(sys.argv[1], jobs.RESULTS, jobs.RESULTS / "reference")
-        print(f"{kept} runs kept, {left_out} of the plan and its sweeps are not there")
+        kept, left = keep(sys.argv[1], jobs.RESULTS, jobs.RESULTS / "reference", asked)
+        print(f"{kept} runs kept, {left} of the plan and its sweeps are not there")
     except ReclaimError as error:
         sys.exit(f"keep: {error}")

@@ -1,6 +1,6 @@
 """Carry finished runs over a change of code that changed no bit of what they learn.
 
-Of a recipe whose runs are stale the first is trained again, apart from the results. Where its
+Of a config whose runs are stale the first is trained again, apart from the results. Where its
 encoders and its curve are bit for bit the old ones, the runs of the other seeds are stamped with
 the present job instead of being trained again, and each says so in a file of its own,
 `certificate.json`. Where a bit differs the runs stay stale. Runs that start from another's encoder
@@ -84,9 +84,10 @@ def _older(job: PretrainJob, results: Path) -> Iterator[Older]:
         try:
             manifest = read(path, RunManifest, "train the run again")
             stored = json.loads((path.parent / "config.json").read_bytes())
-        except (ReclaimError, OSError, ValueError):
+            said = stored["config"]
+        except (ReclaimError, OSError, ValueError, KeyError, TypeError):
             continue
-        fits = manifest.seed == job.seed and _within(stored["config"], present)
+        fits = manifest.seed == job.seed and _within(said, present)
         if fits and stamps_hold(path.parent, manifest.files):
             yield Older(path.parent, manifest, stored)
 
@@ -130,7 +131,11 @@ def _carry(old: Older, job: PretrainJob, witness: RunManifest, results: Path) ->
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("recertify: name a scale: python workflow/recertify.py SCALE [FOLDER]")
     scale = sys.argv[1]
     scratch = Path(sys.argv[2]) if sys.argv[2:] else jobs.RESULTS / scale / "recertify"
-    carried = recertify(scale, jobs.RESULTS / scale, scratch)
-    print(f"{len(carried)} runs carried over")
+    try:
+        print(len(recertify(scale, jobs.RESULTS / scale, scratch)), "runs carried over")
+    except ReclaimError as error:
+        sys.exit(f"recertify: {error}")

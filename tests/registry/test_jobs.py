@@ -12,6 +12,7 @@ from reclaim.records import (
     Config,
     Cost,
     DataManifest,
+    EvaluationManifest,
     FileStamp,
     KnnProtocol,
     Plan,
@@ -263,3 +264,28 @@ def test_a_job_file_for_each_part_is_written_where_it_differs(
     ]  # fmt: skip
     monkeypatch.setattr(jobs, "evaluate_code", lambda kind: "edited")
     assert [path.name for path in jobs.resolve("tiny")] == names[1:]
+
+
+def test_an_evaluation_counts_where_its_run_is_of_the_present_code(
+    project: Callable[..., Path],
+) -> None:
+    plan = plan_of(OTHER)
+    results = project(plan)
+    job = jobs.job_of(plan, OTHER)
+    run = RunManifest(
+        id=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, data="x",
+        job=content_hash(job.pretrain), code="x", final_loss=None, lowest_loss_epoch=None, files={},
+    )  # fmt: skip
+    measured = EvaluationManifest(
+        run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol="knn",
+        job=jobs.protocol_hash(job.evaluate, KNN), code="x", run_manifest=content_hash(run),
+        metrics={"top1": 0.5}, files={},
+    )  # fmt: skip
+    folder = jobs.run_folder(results, "simclr", OTHER.id)
+    write(jobs.evaluation_folder(results, "simclr", OTHER.id, "knn") / "metrics.json", measured)
+    assert jobs.fresh(plan, results.parent) == []  # the run itself is not there
+    write(folder / "run.json", run)
+    assert jobs.fresh(plan, results.parent) == [(OTHER.id, "knn")]
+    for other in ({"job": "of older code"}, {"data": "of other images"}):
+        write(folder / "run.json", run.model_copy(update=other))
+        assert jobs.fresh(plan, results.parent) == []

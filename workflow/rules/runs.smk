@@ -16,6 +16,11 @@ def gpu_memory(wildcards):
     return GPUS * MEMORY[run_of(wildcards)]
 
 
+def minutes(wildcards):
+    """Twice what the plan estimates, a day at least."""
+    return max(1440, int(120 * HOURS[run_of(wildcards)])) if GPUS else 240
+
+
 def memory(wildcards):
     """MiB of the machine: a run without a GPU has all it needs there."""
     return 16000 if GPUS else max(2500, MEMORY[run_of(wildcards)])
@@ -39,7 +44,7 @@ rule pretrain:
         gpu=GPUS,
         gpu_mem_mb=gpu_memory,
         mem_mb=memory,
-        runtime=1440 if GPUS else 240,
+        runtime=minutes,
     params:
         run="{recipe}-{dataset}-{tail}",
         scale=PLAN.scale,

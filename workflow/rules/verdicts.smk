@@ -46,6 +46,7 @@ rule report:
     input:
         f"{RESULTS}/measurements.csv",
         f"{RESULTS}/verdicts.json",
+        jobs.plan_files(PLAN.scale),
         jobs.claim_files(),
     output:
         report(

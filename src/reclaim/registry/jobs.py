@@ -85,12 +85,13 @@ def _united(plan: Plan, apart: Plan) -> Plan:
     """A plan and its sweeps: what the sweeps serve is no longer left out."""
     served = {claim for run in apart.runs for claim in run.claims}
     there = {run.id for run in plan.runs}
-    return Plan(
-        scale=plan.scale,
-        configs={**apart.configs, **plan.configs},
-        protocols={**apart.protocols, **plan.protocols},
-        not_run={claim: why for claim, why in plan.not_run.items() if claim not in served},
-        runs=(*plan.runs, *(run for run in apart.runs if run.id not in there)),
+    return plan.model_copy(
+        update={
+            "configs": {**apart.configs, **plan.configs},
+            "protocols": {**apart.protocols, **plan.protocols},
+            "not_run": {c: why for c, why in plan.not_run.items() if c not in served},
+            "runs": (*plan.runs, *(run for run in apart.runs if run.id not in there)),
+        }
     )
 
 
@@ -344,17 +345,30 @@ def finished_evaluations(
 
 
 def fresh(plan: Plan, results: Path = RESULTS) -> list[tuple[str, str]]:
-    """The evaluations (run id, protocol) that the present plan and code made; no file is hashed."""
+    """The evaluations (run id, protocol) that the present plan and code made; no file is hashed.
+
+    An evaluation counts where the run it was made of is one of the present plan and code too.
+    """
     made = []
     for run in plan.runs:
-        job = job_of(plan, run).evaluate
-        for name, protocol in job.protocols.items():
-            folder = evaluation_folder(results / plan.scale, run.recipe, run.id, name)
-            if (folder / "metrics.json").is_file():
-                found = read(folder / "metrics.json", EvaluationManifest, "evaluate the run again")
-                if found.job == protocol_hash(job, protocol):
-                    made.append((run.id, name))
+        job, folder = job_of(plan, run), run_folder(results / plan.scale, run.recipe, run.id)
+        if not (folder / "run.json").is_file():
+            continue
+        trained = read(folder / "run.json", RunManifest, "train the run again")
+        if trained.job == content_hash(job.pretrain):
+            made += [(run.id, name) for name in _measured(job.evaluate, trained, results)]
     return made
+
+
+def _measured(job: EvaluateJob, run: RunManifest, results: Path) -> Iterator[str]:
+    """The kinds of protocol by which this very job measured this very run."""
+    for name, protocol in job.protocols.items():
+        path = evaluation_folder(results / run.scale, job.recipe, job.id, name) / "metrics.json"
+        if path.is_file():
+            found = read(path, EvaluationManifest, "evaluate the run again")
+            made = (found.job, found.run_manifest)
+            if made == (protocol_hash(job, protocol), content_hash(run)):
+                yield name
 
 
 def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:

@@ -145,7 +145,7 @@ def build_plans(name: str) -> tuple[Plan, Plan]:
     for wanted in _swept(scale, papers):
         (main if main.has(scale, wanted) else apart).add(scale, wanted)
     not_run = {claim: SWEPT for claims in apart.claims.values() for claim in claims}
-    inits = dict(_inits(scale, main))
+    inits = dict(_inits(scale, main, apart))
     return main.plan(scale, not_run, inits), apart.plan(scale, {}, inits)
 
 
@@ -221,12 +221,13 @@ def _config(scale: Scale, wanted: Wanted) -> Config:
     return resolve_config(scale.scale, wanted.recipe, _settings(scale, wanted))
 
 
-def _inits(scale: Scale, main: _Rows) -> Iterable[tuple[tuple[str, str], str]]:
+def _inits(scale: Scale, main: _Rows, apart: _Rows) -> Iterable[tuple[tuple[str, str], str]]:
     """What a run starts from, by recipe trained before and data set; `{seed}` stands for its own.
 
     Raises ReclaimError if that recipe is neither fetched nor planned.
     """
-    asked = {(recipe(config.recipe).init, config.dataset.name) for config in main.configs.values()}
+    configs = [*main.configs.values(), *apart.configs.values()]
+    asked = {(recipe(config.recipe).init, config.dataset.name) for config in configs}
     for source, dataset in sorted((s, d) for s, d in asked if s is not None):
         keys = [
             key
@@ -263,7 +264,10 @@ def _kinds(claims: Iterable[ValueClaim]) -> frozenset[str]:
 
 
 def _wanted(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
-    """What the claims and the scale ask for, without the sweeps."""
+    """What the claims and the scale ask for, without the sweeps.
+
+    The control `untrained` is measured in every way that a claim beside it asks for.
+    """
     asked = _asked(papers, swept=False)
     if scale.transfer:
         yield from _merged(scale, asked)
@@ -271,16 +275,23 @@ def _wanted(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
     for paper_id, dataset in dict.fromkeys((p, d) for _, d, p in asked):
         for name in (*scale.besides.get("every", ()), *scale.besides.get(paper_id, ())):
             asked.setdefault((name, dataset, paper_id), [])
+    every = {
+        (dataset, paper_id): _kinds(
+            claim
+            for (_, *place), claims in asked.items()
+            for claim in claims
+            if place == [dataset, paper_id]
+        )
+        for _, dataset, paper_id in asked
+    }
     for (name, dataset, paper_id), claims in asked.items():
         ids = tuple(claim.id for claim in claims)
-        yield Wanted(name, dataset, papers[paper_id], ids, _kinds(claims))
+        kinds = every[dataset, paper_id] if name == "untrained" else _kinds(claims)
+        yield Wanted(name, dataset, papers[paper_id], ids, kinds)
 
 
 def _merged(scale: Scale, asked: Asked) -> Iterable[Wanted]:
-    """All data sets' claims on a recipe, asked of the one data set of a transfer scale.
-
-    The control `untrained` is measured in every way that a claim asks for.
-    """
+    """All data sets' claims on a recipe, asked of the one data set of a transfer scale."""
     dataset = scale.values["dataset.name"].value
     merged: dict[str, list[ValueClaim]] = {
         name: [] for names in scale.besides.values() for name in names
@@ -346,10 +357,19 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
             f"recipe {name!r} at scale {scale!r}: a batch of {config.batch} from {images} "
             f"of the {facts.n_train} training images of {facts.name}; take fewer"
         )
-    if row.queue and not (config.twin and config.twin.queue):
-        raise ReclaimError(f"recipe {name!r} at scale {scale!r} needs a queue; give twin.queue")
+    _check_twin(row, config)
     queue = config.twin.queue if config.twin else None
     return config.model_copy(update={"terms": resolve_terms(name, config.batch, knobs, queue)})
+
+
+def _check_twin(row: Recipe, config: Config) -> None:
+    twin, name = config.twin, f"recipe {config.recipe!r} at scale {config.scale!r}"
+    if row.queue and not (twin and twin.queue):
+        raise ReclaimError(f"{name} needs a queue; give twin.queue")
+    if row.crops and not (twin and twin.centre_momentum is not None):
+        raise ReclaimError(f"{name} needs a centre; give twin.centre_momentum")
+    if twin and twin.mask_own and any(term.pairing != "queued" for term in row.terms):
+        raise ReclaimError(f"{name} has no use for twin.mask_own: it mines its queue; leave it out")
 
 
 def _decided(row: Recipe, tree: Mapping[str, Any]) -> dict[str, Any]:

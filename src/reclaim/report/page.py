@@ -50,8 +50,8 @@ def write_report(
 ) -> Path:
     """Write one self-contained page without scripts or requests; equal inputs, equal bytes.
 
-    `quality` is `inference.controls.controls(measurements)`. Raises ReclaimError if it cannot be
-    written.
+    `quality` is `inference.controls.controls(measurements, plan)`. Raises ReclaimError if it
+    cannot be written.
     """
     records.write_text(out, render(scale, verdicts, measurements, quality, papers))
     return out

@@ -42,7 +42,7 @@ def flag(cell: Mapping[str, Any]) -> str:
 
     `cell` is a row of `inference.controls.controls`.
     """
-    if cell["recipe"] in CONTROLS or absent(cell["minus_untrained"]) or cell["low"] > 0:
+    if cell["recipe"] in CONTROLS or absent(cell["low"]) or cell["low"] > 0:
         return ""
     return "below untrained" if cell["high"] < 0 else "not above untrained"
 

@@ -18,7 +18,7 @@ from reclaim.report.standing import (
     PAPER_SCALE,
     TRANSFER,
     WORDS,
-    flagged,
+    flag,
     recipe_order,
     standing,
     tally,
@@ -102,9 +102,8 @@ def recipe_table(verdicts: Verdicts, cells: Sequence[Cell]) -> Table:
     for word in words:
         table.add_column(word, justify="right", style=COLOURS.get(word, ""))
     for cell in cells:
-        where = f" {cell['dataset']}" if len(datasets) > 1 else ""
         counts = numbers_stand(verdicts, cell, words)
-        table.add_row(cell["name"] + where, *measured(cell), *counts)
+        table.add_row(_named(cell, len(datasets) > 1), *measured(cell), *counts)
     return table
 
 
@@ -113,8 +112,7 @@ def tuned_table(cells: Sequence[Cell]) -> Table:
     datasets = {cell["dataset"] for cell in cells}
     table = _quality_table(None, "fine-tuned top-1")
     for cell in cells:
-        where = f" {cell['dataset']}" if len(datasets) > 1 else ""
-        table.add_row(cell["name"] + where, *measured(cell))
+        table.add_row(_named(cell, len(datasets) > 1), *measured(cell))
     return table
 
 
@@ -128,19 +126,26 @@ def _quality_table(title: str | None, column: str) -> Table:
 
 def notes(linear: Sequence[Cell], quality: pd.DataFrame) -> Iterator[Text]:
     """What needs a look: recipes not above the untrained encoder, or beside their own start."""
-    words = flagged(linear)
-    for word in dict.fromkeys(words.values()):
-        names = ", ".join(name for name, own in words.items() if own == word)
+    several = len({cell["dataset"] for cell in linear}) > 1
+    words = [(flag(cell), _named(cell, several)) for cell in linear]
+    for word in dict.fromkeys(word for word, _ in words if word):
+        names = ", ".join(name for own, name in words if own == word)
         yield Text(f"{word} (linear top-1): {names}", style="yellow")
     for cell in linear:
         if not absent(cell["minus_start"]):
             gap = (
                 f"{signed(cell['minus_start'])} {bracketed(cell['start_low'], cell['start_high'])}"
             )
-            yield Text(f"{cell['name']} − {cell['start']}, where it starts: {gap.strip()}")
+            name = _named(cell, several)
+            yield Text(f"{name} − {cell['start']}, where it starts: {gap.strip()}")
     variants = quality.loc[quality["variant"] != "", "config"].nunique()
     if variants:
         yield Text(f"Sweeps: {variants} measured, beside the planned runs in the report")
+
+
+def _named(cell: Cell, several: bool) -> str:
+    """A config's name, with its data set where there are several."""
+    return f"{cell['name']} {cell['dataset']}" if several else str(cell["name"])
 
 
 def numbers_stand(verdicts: Verdicts, cell: Cell, words: Sequence[str]) -> list[str]:

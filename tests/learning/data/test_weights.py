@@ -207,6 +207,7 @@ def test_a_site_that_cuts_is_asked_for_the_rest(
         (state(bn1__running_var=torch.tensor([1, torch.inf, 1])), "bn1.running_var holds what"),
         ({"student": state(), "teacher": state()}, "holds 'student', which is no tensor"),
         ({"bn1.weight": ("float32", (3,))}, "lacks the tensor"),
+        (state(bn1__weight=("float32", (3,))), "bn1.weight is a tuple and no tensor"),
         ([1, 2, 3], "no table of tensors"),
         ({}, "no table of tensors"),
     ],

@@ -152,6 +152,8 @@ def read_tensors(path: Path, facts: WeightsFacts) -> dict[str, Tensor]:
         cause = str(error).partition("\n")[0]
         raise fault(path.name, f"not readable as a checkpoint ({cause})") from error
     for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise fault(path.name, f"{name} is a {type(value).__name__} and no tensor")
         if not value.isfinite().all():
             raise fault(path.name, f"{name} holds what is no number")
     return {name: value.contiguous().clone() for name, value in state.items()}
