@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reclaim.records import Plan, Verdict, Verdicts
+from reclaim.records import Audit, Finding, Plan, Verdict, Verdicts
 from reclaim.registry.plan import summary
 from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 COLOURS = {"holds": "green", "reproduced": "green", "reversed": "red", "not reproduced": "red"}
 
 
+AUDIT_COLOURS = {
+    "contradiction": "red",
+    "implausible": "magenta",
+    "unsupported": "yellow",
+    "consistent": "green",
+    "untestable": "",
+}
+
+
 def show_plan(plan: Plan) -> None:
     """A row per recipe and data set: seeds, optimiser steps, GPU-hours where they are known."""
     table = Table(title=f"plan: {plan.scale}", title_justify="left")
@@ -43,6 +53,31 @@ def show_plan(plan: Plan) -> None:
     total = f", {sum(known):,.0f} GPU-hours" if known else ""
     steps = sum(row[3] for row in rows)
     show(f"{len(plan.runs)} runs, {steps:,} steps{total}; {len(plan.not_run)} claims not run")
+
+
+def print_audit(audit: Audit, console: Console | None = None) -> None:
+    """A table for each paper, the gravest findings first, and how many there are of each kind."""
+    console = console or Console()
+    for paper in dict.fromkeys(found.paper for found in audit.findings):
+        table = Table(title=f"audit: {paper}", title_justify="left", box=None, pad_edge=False)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("check", no_wrap=True)
+        table.add_column("finding", overflow="fold")
+        for found in audit.findings:
+            if found.paper == paper:
+                word = Text(found.verdict, style=AUDIT_COLOURS.get(found.verdict, ""))
+                table.add_row(word, found.check, Text(f"{finding_head(found)}{found.message}"))
+        console.print(table, "", sep="\n")
+    counts = Counter(found.verdict for found in audit.findings)
+    words = ", ".join(f"{counts[word]} {word}" for word in AUDIT_COLOURS if counts[word])
+    console.print(f"{len(audit.findings)} findings from print alone: {words or 'nothing to say'}")
+
+
+def finding_head(found: Finding) -> str:
+    """Where a finding stands: its statement's id, else its cell if it is one."""
+    if said := found.evidence.get("statement"):
+        return f"{said}: "
+    return f"{found.cells[0]}: " if len(found.cells) == 1 else ""
 
 
 def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | None = None) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from reclaim.inference.audit.cases import Case as Case
 from reclaim.inference.audit.findings import gravest_first
-from reclaim.records import Audit, Finding, ReclaimError
-from reclaim.registry.claims import Paper
+from reclaim.records import Audit, Finding, ReclaimError, render, write_text_if_changed
+from reclaim.registry.claims import Paper, load_papers
+from reclaim.registry.jobs import RESULTS
 
 CHECKS = (
     "granularity",
@@ -42,6 +44,16 @@ def audit(papers: Mapping[str, Paper], checks: Sequence[str] = ()) -> Audit:
     order = {name: i for i, name in enumerate(papers)}
     found.sort(key=lambda finding: order.get(finding.paper, len(order)))
     return Audit(papers=tuple(papers), checks=names, findings=tuple(gravest_first(found)))
+
+
+def audit_claims(root: Path, only: Sequence[str] = (), checks: Sequence[str] = ()) -> Audit:
+    """`audit` of a claims folder, or of some of its papers, written to `results/audit.json`.
+
+    Raises ReclaimError, one line with file and line, for claims that are not right.
+    """
+    made = audit(load_papers(root, only), checks)
+    write_text_if_changed(RESULTS / "audit.json", render(made))
+    return made
 
 
 def _check(name: str) -> Check:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reclaim.registry.claims import Paper, ValueClaim
+from reclaim.registry.claims import Paper, ValueClaim, decimals
 from reclaim.registry.datasets import DATASETS
 
-# Metrics that are no share of correctly answered images, whatever their unit.
+if TYPE_CHECKING:
+    from reclaim.inference.audit.granularity import Inference
+
+# Settings that count images; metrics that are no share of correctly answered images, whatever their unit.
+SIZES = frozenset({"batch", "test_batch", "test_images", "queue", "subset", "local_crops"})
 NOT_COUNTED = frozenset({"alignment", "uniformity", "loss", "map", "miou", "f1", "auc", "ece"})
 
 
@@ -44,6 +48,13 @@ class Case:
         }
 
     @cached_property
+    def inference(self) -> Inference:
+        """Which denominators explain the paper's accuracies."""
+        from reclaim.inference.audit.granularity import inference
+
+        return inference(self)
+
+    @cached_property
     def denominators(self) -> dict[str, tuple[int, ...]]:
         """Inferred numbers of test images by cell; a cell without any is absent."""
         from reclaim.inference.audit.granularity import inferred
@@ -60,25 +71,39 @@ class Case:
         }
         return (claim.recipe, json.dumps(knobs, sort_keys=True), *claim.entity[2:])
 
-    def images(self, claim: ValueClaim) -> dict[int, str]:
-        """The stated numbers of test images and where each is stated, the likeliest first.
+    def decimals(self, claim: ValueClaim) -> int:
+        """The digits after the point that a cell's table prints; "75" among 82.81 is 75.00."""
+        return self._styles[claim.cell.partition("[")[0], claim.unit]
 
-        From the protocol (`facts.test_images` and its readings), from an evaluation that drops the
-        last small batch (`evaluate.<kind>.test_batch`), else from what is known of the data set.
+    @cached_property
+    def _styles(self) -> dict[tuple[str, str], int]:
+        styles: dict[tuple[str, str], int] = {}
+        for claim in self.accuracies.values():
+            key = (claim.cell.partition("[")[0], claim.unit)
+            styles[key] = max(styles.get(key, 0), decimals(claim.printed))
+        return styles
+
+    def images(self, claim: ValueClaim) -> dict[int, str]:
+        """The numbers of test images that are said or taken, and where from, the likeliest first.
+
+        From the protocol (`facts.test_images` and its readings, but none that was itself inferred),
+        from an evaluation that drops the last small batch (`evaluate.<kind>.test_batch`), else the
+        size of the data set's test set.
         """
         protocol = self.paper.protocol_of(claim.recipe, claim.dataset)
         stated: dict[int, str] = {}
         if fact := protocol.get("facts.test_images"):
-            for reading in (fact, *fact.readings):
-                if isinstance(reading.value, int) and reading.value > 0:
-                    stated.setdefault(reading.value, reading.locator)
+            readings = [reading for reading in fact.readings if reading.source != "inferred"]
+            for reading in (fact, *readings):
+                if _count(reading.value):
+                    stated.setdefault(reading.value, f"{reading.source}: {reading.locator}")
         if not stated and (known := self.test_images(claim.dataset)):
             stated[known] = f"the test set of {claim.dataset}"
         batch = protocol.get(f"evaluate.{claim.evaluation}.test_batch")
-        if batch is not None and isinstance(batch.value, int) and batch.value > 0:
-            for size in list(stated):
-                if size >= batch.value:
-                    stated.setdefault(size - size % batch.value, batch.locator)
+        if batch is not None and _count(batch.value):
+            for size in [size for size in stated if size >= batch.value]:
+                whole = size - size % batch.value
+                stated.setdefault(whole, f"{batch.source}: {batch.locator}")
         return stated
 
     def test_images(self, dataset: str) -> int | None:
@@ -101,23 +126,18 @@ class Case:
             if set(about) & set(answer.about)
         ]
 
-    def protocol_integers(self) -> Iterator[tuple[str, int]]:
-        """Every whole number above 1 among the protocol's values, with its path."""
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """The numbers of images that pass at once or are tested, by name: what n may be made of."""
         for value in self.paper.protocol:
-            yield from _integers(value.path, value.value)
+            if value.path.rpartition(".")[2] in SIZES and _count(value.value):
+                yield value.path, value.value
+        for name in dict.fromkeys(claim.dataset for claim in self.values.values()):
+            if size := self.test_images(name):
+                yield f"the test set of {name}", size
 
 
-def _integers(path: str, value: Any) -> Iterator[tuple[str, int]]:
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int) and value > 1:
-        yield path, value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _integers(f"{path}.{name}", inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _integers(path, inner)
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def fraction(claim: ValueClaim) -> Fraction:
@@ -125,7 +145,6 @@ def fraction(claim: ValueClaim) -> Fraction:
     return Fraction(claim.printed) / (100 if claim.unit == "percent" else 1)
 
 
-def last_digit(claim: ValueClaim) -> Fraction:
-    """One unit of the last printed digit, as a fraction of the images."""
-    digits = len(claim.printed.partition(".")[2])
-    return Fraction(1, 10**digits) / (100 if claim.unit == "percent" else 1)
+def last_digit(decimals: int, unit: str) -> Fraction:
+    """One unit of the last of `decimals` printed digits, as a fraction of the images."""
+    return Fraction(1, 10**decimals) / (100 if unit == "percent" else 1)
