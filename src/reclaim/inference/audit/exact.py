@@ -15,6 +15,7 @@ from functools import lru_cache
 EXACT = 2000  # trials
 BITS = 128
 MOST = 1_000_000  # trials: a second and 200 MB for the factorials
+READABLE = 512  # bits of a denominator that is spelt out
 HALF = Fraction(1, 2)
 ONE = Fraction(1)
 
@@ -42,6 +43,11 @@ class Bounds:
 
     def __float__(self) -> float:
         return float((self.lower + self.upper) / 2)
+
+    def readable(self) -> Fraction | float:
+        """The fraction if it is exact and of a readable length, else the nearest float."""
+        short = self.upper.denominator.bit_length() <= READABLE
+        return self.upper if self.exact and short else float(self)
 
     def complement(self) -> Bounds:
         """One minus it."""
@@ -139,7 +145,7 @@ def _factorials(size: int) -> Sequence[_Scaled]:
 
 
 def _short_tail(most: int, trials: int, chance: Fraction) -> Bounds:
-    """P(X <= most) for `most` below the mode: the leading term times the sum of all ratios to it."""
+    """P(X <= most) for `most` below the mode: P(X = most) times the sum of all ratios to it."""
     success, failure = chance.numerator, chance.denominator - chance.numerator
     factorial = _factorials(1 << trials.bit_length())
     leading = factorial[trials] / (factorial[most] * factorial[trials - most])
