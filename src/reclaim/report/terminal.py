@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reclaim.records import Audit, Finding, Plan, Verdict, Verdicts
+from reclaim.records import Audit, AuditVerdict, Finding, Plan, Verdict, Verdicts
 from reclaim.registry.plan import summary
 from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COLOURS = {"holds": "green", "reproduced": "green", "reversed": "red", "not reproduced": "red"}
 
 
-AUDIT_COLOURS = {
+AUDIT_COLOURS: dict[AuditVerdict, str] = {
     "contradiction": "red",
     "implausible": "magenta",
     "unsupported": "yellow",

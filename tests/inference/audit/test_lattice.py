@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from reclaim.inference.audit.lattice import ROUNDINGS, counts, coverage, explains, printed, units
 
 pytestmark = pytest.mark.arithmetic

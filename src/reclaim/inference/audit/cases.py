@@ -9,13 +9,13 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reclaim.registry.claims import Paper, ValueClaim, decimals
+from reclaim.registry.claims import Paper, ProtocolValue, Reading, ValueClaim, decimals
 from reclaim.registry.datasets import DATASETS
 
 if TYPE_CHECKING:
-    from reclaim.inference.audit.granularity import Inference
+    from reclaim.inference.audit.denominators import Inference
 
-# Settings that count images; metrics that are no share of correctly answered images, whatever their unit.
+# Settings that count images; metrics that are no share of correct answers, whatever their unit.
 SIZES = frozenset({"batch", "test_batch", "test_images", "queue", "subset", "local_crops"})
 NOT_COUNTED = frozenset({"alignment", "uniformity", "loss", "map", "miou", "f1", "auc", "ece"})
 
@@ -93,8 +93,9 @@ class Case:
         protocol = self.paper.protocol_of(claim.recipe, claim.dataset)
         stated: dict[int, str] = {}
         if fact := protocol.get("facts.test_images"):
-            readings = [reading for reading in fact.readings if reading.source != "inferred"]
-            for reading in (fact, *readings):
+            said: list[Reading | ProtocolValue] = [fact]
+            said += [reading for reading in fact.readings if reading.source != "inferred"]
+            for reading in said:
                 if _count(reading.value):
                     stated.setdefault(reading.value, f"{reading.source}: {reading.locator}")
         if not stated and (known := self.test_images(claim.dataset)):

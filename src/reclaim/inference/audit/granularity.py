@@ -4,12 +4,9 @@
 & Heathers 2017, doi:10.1177/1948550616673876). Its power is the share of strings of the printed
 precision that are no k/n; where the grid is as fine as the digits, power and finding are nil.
 
-(b) *Denominators.* With n unknown, every n up to 2,000 is tried under five roundings on every
-grouping of cells. If the cells had nothing to do with n, each would be explained with the chance
-coverage c = (strings between the least and the greatest cell that n can print) / (all of them), so
-p = P(X ≥ explained), X ~ Bin(total, c), and p_corrected = p times all (n, rounding, grouping)
-tried. Since k/n = 2k/2n, an n stands for its class {n, 2n, …}. The best class takes the cells it
-explains; the next must explain what is left.
+(b) *Denominators.* With n unknown, which n up to 2,000 explain more cells than chance would: see
+`denominators`. An entity that is printed twice counts once; no claim is made for a table that the
+denominator does not fit.
 
 Not k/n: means over runs (k/(n·runs) if all runs tested on n) and means of batch means with a
 smaller last batch.
@@ -17,201 +14,35 @@ smaller last batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reclaim.inference.audit.cases import Case
+from reclaim.inference.audit.denominators import (
+    ALARM,
+    MOST,
+    Cell,
+    Class,
+    Inference,
+    chances,
+    infer,
+    tail,
+)
 from reclaim.inference.audit.findings import finding
 from reclaim.inference.audit.lattice import ROUNDINGS, coverage, explains, units
-from reclaim.records import Finding
+from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import ValueClaim, split
 
 CHECK = "granularity"
-MOST = 2000  # the greatest denominator tried
-ALARM = 0.001  # of p_corrected
-FEWEST = 3  # cells of a grouping
 LOOKED_AT = 1000  # cells of one unit, evenly spread, where a paper prints more
 GROUPINGS = 200  # above this many, columns are not tried
 SMALL_MULTIPLE = 8
 RUNS = (2, 3, 4, 5, 10)  # over which a paper may have averaged without saying so
-
-Cell = tuple[int, int]  # U and the printed integer (see `lattice`)
-
-
-@dataclass(frozen=True)
-class Class:
-    """A denominator n with its multiples, on the grouping and under the rounding that suit it."""
-
-    n: int
-    multiples: tuple[int, ...]
-    rounding: str
-    explained: int
-    total: int
-    chance: Fraction
-    p_corrected: float
-    grouping: str
-
-
-@dataclass(frozen=True)
-class Inference:
-    """The classes whose p_corrected is below the alarm, the nearest of the rest, and the power.
-
-    `detectable` is the greatest n that would be found if it explained every cell under half-up
-    (None: no n would); `tried` is the number of hypotheses.
-    """
-
-    classes: tuple[Class, ...]
-    nearest: tuple[Class, ...]
-    tried: int
-    detectable: int | None
-
-
-def infer(cells: Sequence[Cell], groups: Mapping[str, Sequence[int]]) -> Inference:
-    """Denominators of groupings of cells, which are given as indices into `cells`.
-
-    Cells of one grouping have one unit; groupings of fewer than three cells are left out, and of
-    equal ones the first counts. Assumes that the cells are distinct measurements.
-
-    >>> sevenths = [(10000, round(10000 * k / 49)) for k in (5, 9, 13, 22, 30, 31, 38, 45)]
-    >>> found = infer(sevenths, {"paper": range(8)})
-    >>> [(best.n, best.explained, best.chance) for best in found.classes]
-    [(49, 8, Fraction(41, 8165))]
-    """
-    distinct = {tuple(sorted(set(index))): name for name, index in reversed(groups.items())}
-    kept = {name: list(key) for key, name in reversed(distinct.items()) if len(key) >= FEWEST}
-    sizes = np.arange(1, MOST + 1, dtype=np.int64)
-    tried = len(kept) * len(ROUNDINGS) * MOST
-    explained = _explained(cells, sizes)
-    detectable = _detectable(cells, kept, sizes, tried)
-    classes: list[Class] = []
-    while ranked := _ranked(cells, kept, explained, sizes, tried):
-        best = ranked[0]
-        if best.p_corrected >= ALARM:
-            break
-        classes.append(best)
-        gone = explained[ROUNDINGS.index(best.rounding), :, best.n - 1]
-        kept = {name: [i for i in index if not gone[i]] for name, index in kept.items()}
-        kept = {name: index for name, index in kept.items() if len(index) >= FEWEST}
-    return Inference(tuple(classes), tuple(ranked[:3]), tried, detectable)
-
-
-def _explained(cells: Sequence[Cell], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each n explains each cell: (roundings, cells, sizes)."""
-    unit, value = np.array(cells, dtype=np.int64).reshape(-1, 2).T[:, :, None]
-    return np.stack([explains(value, sizes, unit, rounding) for rounding in ROUNDINGS])
-
-
-def _ranked(
-    cells: Sequence[Cell],
-    groups: Mapping[str, Sequence[int]],
-    explained: NDArray[np.bool_],
-    sizes: NDArray[np.int64],
-    tried: int,
-) -> list[Class]:
-    """The ten likeliest classes, least p first; of an n, the grouping and rounding with least p."""
-    if not groups:
-        return []
-    tails = np.stack(
-        [
-            tail(
-                explained[:, list(index)].sum(axis=1),
-                len(index),
-                np.stack([chances(cells, index, sizes, rounding)[0] for rounding in ROUNDINGS])
-                / chances(cells, index, sizes, "half_up")[1],
-            )
-            for index in groups.values()
-        ]
-    )  # groups, roundings, sizes
-    p = tails.reshape(-1, len(sizes))
-    best, where = p.min(axis=0), p.argmin(axis=0)
-    made: list[Class] = []
-    for n in (np.lexsort((sizes, best)) + 1).tolist():
-        if len(made) == 10 or best[n - 1] >= 1:
-            break
-        if all(n % other.n for other in made):
-            group, rounding = divmod(int(where[n - 1]), len(ROUNDINGS))
-            name = list(groups)[group]
-            made.append(_class(n, name, ROUNDINGS[rounding], cells, groups[name], best, tried))
-    return made
-
-
-def _class(
-    n: int,
-    grouping: str,
-    rounding: str,
-    cells: Sequence[Cell],
-    index: Sequence[int],
-    tails: NDArray[np.float64],
-    tried: int,
-) -> Class:
-    count, width = chances(cells, index, np.array([n]), rounding)
-    return Class(
-        n=n,
-        multiples=tuple(range(2 * n, MOST + 1, n)),
-        rounding=rounding,
-        explained=sum(bool(explains(cells[i][1], n, cells[i][0], rounding)) for i in index),
-        total=len(index),
-        chance=Fraction(int(count[0]), width),
-        p_corrected=min(1.0, float(tails[n - 1]) * tried),
-        grouping=grouping,
-    )
-
-
-def chances(
-    cells: Sequence[Cell], index: Sequence[int], sizes: NDArray[np.int64], rounding: str
-) -> tuple[NDArray[np.int64], int]:
-    """How many strings between the least and the greatest cell each n prints, and of how many.
-
-    >>> counts, width = chances([(100, 20), (100, 60)], [0, 1], np.array([4, 10]), "half_up")
-    >>> counts.tolist(), width
-    ([2, 5], 41)
-    """
-    values = [cells[i][1] for i in index]
-    low, high = min(values), max(values)
-    return coverage(low, high, sizes, cells[index[0]][0], rounding), high - low + 1
-
-
-def tail(explained: Any, total: int, chance: Any) -> NDArray[np.float64]:
-    """P(X ≥ explained) for X ~ Bin(total, chance), as arrays; 1 where it surely exceeds 1/1000.
-
-    It surely does where e^(−total·KL(explained/total ‖ chance)) / (total + 1) does, a lower bound
-    of P(X = explained) (method of types; Cover & Thomas, theorem 11.1.4).
-
-    >>> float(tail(np.array([3]), 3, np.array([0.01]))[0])  # doctest: +ELLIPSIS
-    1.0000000...e-06
-    """
-    from scipy.special import betainc, rel_entr
-
-    share = np.asarray(explained) / total
-    divergence = rel_entr(share, chance) + rel_entr(1 - share, 1 - chance)
-    rare = (share > chance) & (np.exp(-total * divergence) / (total + 1) < 0.001)
-    made = np.ones(share.shape)
-    x = np.asarray(explained)[rare]
-    made[rare] = betainc(x, total - x + 1, np.asarray(chance)[rare])
-    return made
-
-
-def _detectable(
-    cells: Sequence[Cell],
-    groups: Mapping[str, Sequence[int]],
-    sizes: NDArray[np.int64],
-    tried: int,
-) -> int | None:
-    found = 0
-    for index in groups.values():
-        count, width = chances(cells, index, sizes, "half_up")
-        sure = (count / width) ** len(index) * tried < ALARM
-        found = max(found, int(sizes[sure].max(initial=0)))
-    return found or None
-
-
-# --- over papers ---------------------------------------------------------------------------------
 
 
 def check(cases: Sequence[Case]) -> Iterator[Finding]:
@@ -267,7 +98,9 @@ def _test_set(
         if not power:
             message = f"{shown}: every number of this precision is some k/n, so the power is nil"
             return finding(case.id, CHECK, cells, "untestable", message, power=power, **about)
-        message = f"{shown}: all are k/n; a wrong number would be seen with power {float(power):.1%}"
+        message = (
+            f"{shown}: all are k/n; a wrong number would be seen with power {float(power):.1%}"
+        )
         return finding(case.id, CHECK, cells, "consistent", message, power=power, **about)
     return _missed(case, shown, n, runs, cells, bad, claims, about)
 
@@ -287,10 +120,10 @@ def _missed(
     batch = case.paper.protocol_of(claims[0].recipe, claims[0].dataset).get(
         f"evaluate.{claims[0].evaluation}.batch"
     )
-    if batch is not None and (ragged := of_batches(n, batch.value)):
-        if not misses(values, ragged * (runs or 1)):
-            message = f"{shown}: {len(bad)} cells are no k/n, but means of batches of {batch.value}"
-            return finding(case.id, CHECK, cells, "consistent", message, **about)
+    ragged = batch and of_batches(n, batch.value)
+    if ragged and not misses(values, ragged * (runs or 1)):
+        message = f"{shown}: {len(bad)} cells are no k/n, but can be means of unequal batches"
+        return finding(case.id, CHECK, cells, "consistent", message, **about)
     if runs is None and 2 * len(bad) > len(cells):
         over = next((r for r in RUNS if not misses(values, n * r)), None)
         if over:
@@ -476,7 +309,7 @@ def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
     if left := [name for name in _result_tables(case) if name not in fits]:
         message += f"Nothing is said about {_few(left)}. "
     message += "Means over runs, and over batches of unequal size, are not k/n."
-    verdict = "implausible" if stated and not as_stated else "consistent"
+    verdict: AuditVerdict = "implausible" if stated and not as_stated else "consistent"
     return finding(
         case.id,
         CHECK,
