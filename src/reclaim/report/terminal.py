@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich import print as show
@@ -37,6 +38,8 @@ AUDIT_COLOURS: dict[AuditVerdict, str] = {
     "consistent": "green",
     "untestable": "",
 }
+GRAVE = ("contradiction", "implausible", "unsupported")
+FOLDED = 3  # findings of one check that are not grave are shown up to this number
 
 
 def show_plan(plan: Plan) -> None:
@@ -63,10 +66,15 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
         table.add_column("verdict", no_wrap=True)
         table.add_column("check", no_wrap=True)
         table.add_column("finding", overflow="fold")
-        for found in audit.findings:
-            if found.paper == paper:
-                word = Text(found.verdict, style=AUDIT_COLOURS.get(found.verdict, ""))
-                table.add_row(word, found.check, Text(f"{finding_head(found)}{found.message}"))
+        own = [found for found in audit.findings if found.paper == paper]
+        for (verdict, check), several in groupby(own, lambda found: (found.verdict, found.check)):
+            shown = list(several)
+            kept = len(shown) if verdict in GRAVE or len(shown) <= FOLDED else FOLDED - 1
+            for found in shown[:kept]:
+                text = Text(f"{finding_head(found)}{found.message}")
+                table.add_row(Text(verdict, style=AUDIT_COLOURS[verdict]), check, text)
+            if more := len(shown) - kept:
+                table.add_row("", check, Text(f"and {more} more that are {verdict} (see --json)"))
         console.print(table, "", sep="\n")
     counts = Counter(found.verdict for found in audit.findings)
     words = ", ".join(f"{counts[word]} {word}" for word in AUDIT_COLOURS if counts[word])
