@@ -24,6 +24,10 @@ from reclaim.registry.claims import ValueClaim, decimals, split
 ALPHA = Fraction(1, 20)
 _TOP = re.compile(r"top_?([1-9]\d{0,3})")
 
+# P(X <= k) for a binomial X with mean at most k, as its median is at most the mean rounded up
+# (Kaas & Buhrman 1980); computing it would not change what is said.
+AT_LEAST_HALF = Bounds(Fraction(1, 2), Fraction(1))
+
 Order = Literal["possible", "last digit", "impossible"]
 
 
@@ -232,12 +236,14 @@ def _floor(case: Case, *printings: tuple[ValueClaim, ...]) -> Test:
     classes, k = case.classes(one.dataset), top(other) or 0
     if classes is None or k >= classes:
         return Test(printings, {}, {})
+    share = fraction(one) + (1 - fraction(one)) * Fraction(k - 1, classes - 1)
     p = {}
     for size in sizes(case, *printings):
         first, more = (correct(case, claim, size.images) for claim in (one, other))
         if first and more:
-            p[size] = p_floor(first, more, size.images, classes, k)
-    share = fraction(one) + (1 - fraction(one)) * Fraction(k - 1, classes - 1)
+            trials, chance = size.images - first.least, Fraction(k - 1, classes - 1)
+            low = more.most - first.least < trials * chance
+            p[size] = p_floor(first, more, size.images, classes, k) if low else AT_LEAST_HALF
     return Test(printings, p, {"top": k, "classes": classes, "share": share})
 
 
@@ -246,11 +252,13 @@ def _guess(case: Case, *printings: tuple[ValueClaim, ...]) -> Test:
     classes, k = case.classes(claim.dataset), top(claim) or 0
     if classes is None or k >= classes:
         return Test(printings, {}, {})
+    share = Fraction(k, classes)
     p = {}
     for size in sizes(case, *printings):
         if found := correct(case, claim, size.images):
-            p[size] = p_below_chance(found, size.images, classes, k)
-    return Test(printings, p, {"top": k, "classes": classes, "share": Fraction(k, classes)})
+            low = found.most < size.images * share
+            p[size] = p_below_chance(found, size.images, classes, k) if low else AT_LEAST_HALF
+    return Test(printings, p, {"top": k, "classes": classes, "share": share})
 
 
 def _judged(case: Case, tests: Sequence[Test], model: Model) -> Iterator[Finding]:
@@ -269,8 +277,8 @@ def _judged(case: Case, tests: Sequence[Test], model: Model) -> Iterator[Finding
         least = min(p for _, p in fine)
         cells = [cell for test, _ in fine for cell in test.cells]
         compared = sum(bool(test.p) for test in tests)
-        message = f"{len(fine)} {model.fine}, at the first stated number of test images (the least "
-        message += f"p is {least:.2g}, corrected by Holm's method over {compared})."
+        message = f"{len(fine)} {model.fine} (p above {float(ALPHA)}, corrected by Holm's method "
+        message += f"over {compared}, at the first stated number of test images)."
         about = {"kind": model.kind, "number": len(fine), "p_holm": least}
         yield _made(case, cells, "consistent", message, **about)
     yield from _untested(case, tests, model)

@@ -61,7 +61,8 @@ class Bounds:
 def binomial_tail(
     most: int, trials: int, chance: Fraction = HALF, *, exact: bool = False
 ) -> Bounds:
-    """P(X <= most) for X ~ Bin(trials, chance); a Fraction up to `EXACT` trials, or if `exact`.
+    """P(X <= most) for X ~ Bin(trials, chance); a Fraction up to `EXACT` trials, if `exact`, and
+    where it is one term.
 
     Above, from the leading term P(X = most) = C(n,k) q^k (1-q)^(n-k) downward: the ratio of
     neighbours is P(X = i-1) / P(X = i) = i (1-q) / ((n-i+1) q), below 1 on the shorter side of the
@@ -82,7 +83,7 @@ def binomial_tail(
         return Bounds.of(int(most >= 0))
     if chance in (0, 1):
         return Bounds.of(1 - int(chance))
-    if exact or trials <= EXACT:
+    if exact or trials <= EXACT or most == 0:
         return Bounds.of(_exact_tail(most, trials, chance))
     if most < (trials + 1) * chance:
         return _short_tail(most, trials, chance)

@@ -26,6 +26,7 @@ from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import Difference, Magnitude, Statement, Trend, ValueClaim
 
 ALPHA = Fraction(1, 20)
+MOST_GAPS = 10_000  # of one paper: about a minute
 
 Significance = Literal["never", "depends", "always"]
 VERDICTS: dict[Significance, AuditVerdict] = {
@@ -258,6 +259,10 @@ def check(cases: Sequence[Case]) -> Iterator[Finding]:
 
 def _check(case: Case) -> Iterator[Finding]:
     gaps = claimed_gaps(case)
+    if len(gaps) > MOST_GAPS:
+        message = f"{len(gaps):,} claimed gaps are more than the {MOST_GAPS:,} that are compared."
+        yield finding(case.id, "gap", (), "untestable", message, gaps=len(gaps))
+        return
     measured: dict[tuple[int, Size], Gap] = {}
     for i, gap in enumerate(gaps):
         for size in sizes(case, *gap.pairs):

@@ -257,8 +257,8 @@ def _contradiction(
     if fits:
         others = (", ".join(_pairs(relation, (it.value for it in other))) for other in fits[:3])
         message += f" It would fit with {' or '.join(others)}."
-    about = {"kind": "relation", "relation": relation.name, "paths": list(relation.paths)}
-    about |= {"printed": [it.value for it in said]}
+    about: dict[str, Any] = {"kind": "relation", "relation": relation.name}
+    about |= {"paths": list(relation.paths), "printed": [it.value for it in said]}
     about |= {"fits": [[it.value for it in other] for other in fits]}
     return finding(case.id, "protocol", (), "contradiction", message, **about)
 

@@ -35,7 +35,7 @@ def optimism(settings: int, images: int, accuracy: Fraction) -> float:
     >>> optimism(2, 2, Fraction(1, 2))  # of 2 coins' 2 tosses: 11/8 heads, not 1
     0.1875
     >>> round(optimism(7, 10_000, Fraction("0.8281")), 5)
-    0.0051
+    0.00509
     """
     from scipy.special import bdtr  # late, as it takes longer to import than the check runs
 
@@ -87,28 +87,23 @@ def sweeps(case: Case) -> list[Sweep]:
 def check(cases: Sequence[Case]) -> Iterator[Finding]:
     """A finding for every claimed gain of the best of a sweep; one for sweeps without numbers."""
     for case in cases:
-        gaps = claimed_gaps(case)
+        gaps: dict[Any, list[Claimed]] = {}
+        for gap in claimed_gaps(case):
+            gaps.setdefault(case.entity(gap.first[0]), []).append(gap)
         for sweep in sweeps(case):
-            for gap in _gains(case, sweep, gaps):
-                yield _gained(case, sweep, gap)
+            best, second = (case.entity(claim) for claim in sweep.ranked[:2])
+            others = {case.entity(claim) for claim in sweep.claims} - {second}
+            for gap in gaps.get(best, ()):
+                if case.entity(gap.first[1]) not in others:  # within the sweep, the second alone
+                    yield _gained(case, sweep, gap)
         yield from _unprinted(case)
-
-
-def _gains(case: Case, sweep: Sweep, gaps: Sequence[Claimed]) -> Iterator[Claimed]:
-    """The claimed gaps of the sweep's best setting, within the sweep to the second best alone."""
-    best, second = (case.entity(claim) for claim in sweep.ranked[:2])
-    others = {case.entity(claim) for claim in sweep.claims} - {second}
-    for gap in gaps:
-        one, other = (case.entity(claim) for claim in gap.first)
-        if one == best and other not in others:
-            yield gap
 
 
 def _gained(case: Case, sweep: Sweep, gap: Claimed) -> Finding:
     one, other = gap.first
     gain, best, number = fraction(one) - fraction(other), sweep.ranked[0], len(sweep.claims)
     seen = []
-    for size in sizes(case, *gap.pairs) if fraction(best) <= 1 else ():
+    for size in sizes(case, *gap.pairs) if 0 <= fraction(best) <= 1 else ():
         most = optimism(number, size.images, fraction(best))
         about = {"images": size.images, "source": size.source, "optimism": [0.0, most]}
         seen.append(about | {"inside": explained(gain, most)})

@@ -1,0 +1,365 @@
+"""The range of McNemar p-values against brute force over all pairings, and the claimed gaps."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reclaim.inference.audit import gap as gap_check
+from reclaim.inference.audit.cases import Case
+from reclaim.inference.audit.exact import Bounds, mcnemar
+from reclaim.inference.audit.gap import (
+    check,
+    claimed_gaps,
+    expected_discordance,
+    fewest,
+    flip,
+    measure,
+    p_expected,
+    p_range,
+    significance,
+    unpaired,
+)
+from reclaim.inference.audit.sizes import Counts
+from reclaim.records import Finding
+from tests.inference.audit.pairings import brute_force, pairings, slow_p
+from tests.inference.audit.small_papers import answer, case, order, table
+
+pytestmark = pytest.mark.arithmetic
+
+ALPHA = Fraction(1, 20)
+
+
+def exactly(count: int) -> Counts:
+    return Counts(count, count)
+
+
+def ends(one: Counts, other: Counts, images: int) -> tuple[Fraction, Fraction]:
+    low, high = p_range(one, other, images)
+    assert low.exact
+    assert high.exact
+    return low.upper, high.upper
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 4, 5, 7, 10, 13, 16])
+def test_the_range_is_that_of_all_pairings(images: int) -> None:
+    for (one, other), found in brute_force(images).items():
+        assert ends(exactly(one), exactly(other), images) == found
+
+
+@pytest.mark.parametrize("images", [6, 11, 16])
+def test_the_range_is_that_of_all_counts_and_pairings(images: int) -> None:
+    every = brute_force(images)
+    rng = np.random.default_rng(images)
+    for _ in range(150):
+        a, b, c, d = (int(k) for k in rng.integers(0, images + 1, 4))
+        one, other = Counts(min(a, b), max(a, b)), Counts(min(c, d), max(c, d))
+        inside = [
+            every[i, j]
+            for i in range(one.least, one.most + 1)
+            for j in range(other.least, other.most + 1)
+        ]
+        brute = (min(low for low, _ in inside), max(high for _, high in inside))
+        assert ends(one, other, images) == brute
+        assert ends(other, one, images) == brute
+
+
+def test_above_the_exact_range_the_bounds_hold_the_exact_ends() -> None:
+    for one, other in ((6001, 5871), (8620, 8591), (9953, 9937), (3731, 1334)):
+        low, high = p_range(exactly(one), exactly(other), 10_000)
+        assert low == Bounds.of(Fraction(2, 2 ** (one - other)))
+        true = mcnemar(one - other, min(other, 10_000 - one), exact=True)
+        assert high.lower <= true.upper <= high.upper
+
+
+def test_counts_must_be_counts() -> None:
+    for wrong in (Counts(-1, 2), Counts(3, 2), Counts(0, 11)):
+        with pytest.raises(ValueError, match="expected counts from 0 to 10"):
+            p_range(wrong, exactly(5), 10)
+        with pytest.raises(ValueError, match="expected counts from 0 to 10"):
+            p_range(exactly(5), wrong, 10)
+
+
+def test_how_many_images_the_lesser_method_alone_can_be_right_on() -> None:
+    for images in (1, 4, 9):
+        most: dict[tuple[int, int], int] = {}
+        for both, first, second, _ in pairings(images):
+            key = (both + first, both + second)
+            most[key] = max(most.get(key, 0), min(first, second))
+        assert {key: fewest(*key, images) for key in most} == most
+
+
+@pytest.mark.parametrize("alpha", [ALPHA, Fraction(1, 2), Fraction(1, 1000), Fraction(1, 10**6)])
+def test_flip_is_the_largest_discordance_that_is_significant(alpha: Fraction) -> None:
+    for gap in range(33):
+        for most in (0, 1, 2, 5, 40):
+            significant = [
+                gap + 2 * fewer for fewer in range(most + 1) if slow_p(gap + fewer, fewer) <= alpha
+            ]
+            assert flip(gap, most, alpha) == max(significant, default=None)
+
+
+def test_flip_of_large_gaps_is_certain() -> None:
+    for gap in (100, 150):
+        found = flip(gap, 6000)
+        assert found is not None
+        fewer = (found - gap) // 2
+        assert mcnemar(gap, fewer).upper <= ALPHA < mcnemar(gap, fewer + 1).lower
+
+
+def test_discordance_of_independent_errors() -> None:
+    for one, other, images in ((9, 2, 10), (0, 0, 3), (119, 117, 192)):
+        a, b = Fraction(one, images), Fraction(other, images)
+        assert expected_discordance(one, other, images) == images * (a * (1 - b) + b * (1 - a))
+
+
+def test_p_at_the_expected_discordance_is_that_of_the_nearest_possible_one() -> None:
+    for images in (5, 12):
+        for one in range(images + 1):
+            for other in range(images + 1):
+                expected, gap = expected_discordance(one, other, images), abs(one - other)
+                possible = range(fewest(one, other, images) + 1)
+                nearest = min(possible, key=lambda j: (abs(gap + 2 * j - expected), -j))
+                assert p_expected(one, other, images) == mcnemar(gap, nearest)
+
+
+def test_the_test_of_two_separate_test_sets() -> None:
+    assert unpaired(5, 9, 10) == unpaired(9, 5, 10)
+    z = Fraction(4) / 10 / (2 * Fraction(7, 10) * Fraction(3, 10) / 10) ** Fraction(1, 2)
+    assert unpaired(5, 9, 10) == pytest.approx(2 * NormalDist().cdf(-float(z)), rel=1e-12)
+    assert unpaired(0, 0, 5) == unpaired(5, 5, 5) == 1.0
+
+
+def test_significance_needs_all_pairings_or_none() -> None:
+    low, high = Bounds.of(Fraction(1, 100)), Bounds.of(Fraction(6, 100))
+    assert significance(low, low) == "always"
+    assert significance(low, high) == "depends"
+    assert significance(high, high) == "never"
+    assert significance(Bounds.of(ALPHA), Bounds.of(ALPHA)) == "always"
+    straddling = Bounds(Fraction(4, 100), Fraction(6, 100))
+    assert significance(straddling, straddling) == "depends"
+    assert significance(low, low, Fraction(1, 1000)) == "never"
+
+
+def test_measure_takes_every_count_for_the_range_and_the_middle_for_the_rest() -> None:
+    one, other = Counts(90, 92), Counts(60, 63)
+    for found in (measure(one, other, 100), measure(other, one, 100)):
+        assert found.images == 100
+        assert found.p_min == mcnemar(32, 0)
+        assert found.p_max == mcnemar(27, 10)
+        assert found.flip == 32 + 2 * 8  # of 92 and 60 no more than 8 + 8 + 32 can differ
+        assert found.expected == expected_discordance(91, 61, 100)
+        assert found.p_expected == p_expected(91, 61, 100)
+        assert found.p_unpaired == unpaired(91, 61, 100)
+    assert measure(exactly(50), exactly(47), 100).flip is None
+    assert measure(Counts(50, 60), Counts(50, 60), 100).p_max == Bounds.of(1)
+
+
+# --- claimed gaps --------------------------------------------------------------------------------
+
+CELLS = {
+    "ours": {"shapes.top1": "80.0", "shapes.top5": "95.0"},
+    "theirs": {"shapes.top1": "70.0", "shapes.top5": "94.7"},
+    "older": {"shapes.top1": "78.5", "shapes.top5": "95.0"},
+}
+A, B, C = (f"main[shapes.top1,{row}]" for row in CELLS)
+A5, B5, C5 = (f"main[shapes.top5,{row}]" for row in CELLS)
+
+
+def findings(*, cells: Any = CELLS, about: Any = None, **changes: Any) -> list[Finding]:
+    return list(check([case(table("main", cells, **(about or {})), **changes)]))
+
+
+def test_a_gap_is_always_never_or_depends() -> None:
+    found = findings(
+        statements={"one": order(A, B), "two": order(A, C), "three": order(A5, B5)}, images=1000
+    )
+    assert [(f.cells, f.verdict) for f in found] == [
+        ((A, B), "consistent"),
+        ((A, C), "untestable"),
+        ((A5, B5), "unsupported"),
+    ]
+    assert [f.evidence["significance"] for f in found] == ["always", "depends", "never"]
+    assert "needs per-image outcomes" in found[1].message
+    assert all("two checkpoints" in f.message for f in found)
+    evidence = found[1].evidence
+    assert evidence["images"] == 1000
+    assert evidence["source"] == "the test set of shapes"
+    assert evidence["p_min"] == float(mcnemar(15, 0))
+    assert Fraction(evidence["p_min_exact"]) == mcnemar(15, 0).upper
+    assert evidence["p_max"] == float(mcnemar(15, 200))
+    assert evidence["flip"] == flip(15, 200) == 51
+    assert evidence["p_min_holm"] == float(2 * mcnemar(15, 0).upper)
+    assert evidence["p_max_holm"] == float(mcnemar(15, 200).times(2))
+    assert evidence["gaps"] == 3
+    assert evidence["discordance_expected_exact"] == "329"
+    assert evidence["p_unpaired"] == unpaired(800, 785, 1000)
+    assert Fraction(evidence["gap_exact"]) == Fraction(15, 1000)
+    assert evidence["statement"] == "two"
+
+
+def test_holm_counts_every_claimed_gap_of_the_paper_once() -> None:
+    """Six images decide alone, but not for two gaps."""
+    rows = {"ours": {"shapes.top1": "80.6"}, "a": {"shapes.top1": "80.0"}}
+    rows |= {"b": {"shapes.top1": "80.0"}, "c": {"shapes.top1": "50.0"}}
+    best = "main[shapes.top1,ours]"
+    every = {row: order(best, f"main[shapes.top1,{row}]") for row in ("a", "b", "c")}
+    for chosen, words in (
+        ("a", ["depends"]),
+        ("ac", ["depends", "always"]),
+        ("abc", ["never", "never", "always"]),
+    ):
+        found = findings(cells=rows, statements={name: every[name] for name in chosen})
+        assert [f.evidence["significance"] for f in found] == words
+        assert found[0].evidence["significance_alone"] == "depends"
+        assert found[0].evidence["p_min"] == 1 / 32
+        assert found[0].evidence["p_min_holm"] == (1 / 16 if len(chosen) == 3 else 1 / 32)
+    twice = {"one": every["a"], "again": every["a"]}
+    (found_once,) = findings(cells=rows, statements=twice)
+    assert found_once.evidence["significance"] == "depends"
+
+
+def test_holm_takes_the_largest_p_for_always() -> None:
+    rows = {"ours": {"shapes.top1": "80.0"}} | {
+        name: {"shapes.top1": share}
+        for name, share in (("a", "75.2"), ("b", "75.1"), ("c", "75.0"), ("d", "74.9"))
+    }
+    best = "main[shapes.top1,ours]"
+    found = findings(
+        cells=rows,
+        statements={row: order(best, f"main[shapes.top1,{row}]") for row in rows if row != "ours"},
+    )
+    raw = [Fraction(f.evidence["p_max_exact"]) for f in found]
+    assert raw == [mcnemar(gap, 200).upper for gap in (48, 49, 50, 51)]
+    assert all(p <= ALPHA for p in raw)
+    assert {f.evidence["significance"] for f in found} == {"depends"}
+    assert {f.evidence["significance_alone"] for f in found} == {"always"}
+
+
+def test_one_gap_printed_twice_is_one_finding() -> None:
+    again = table("again", {"ours": {"shapes.top1": "80.0"}, "theirs": {"shapes.top1": "70.0"}})
+    statements = {
+        "one": order(A, B),
+        "two": order("again[shapes.top1,ours]", "again[shapes.top1,theirs]"),
+    }
+    made = case(table("main", CELLS), again, statements=statements)
+    (found,) = check([made])
+    assert found.cells == (A, B, "again[shapes.top1,ours]", "again[shapes.top1,theirs]")
+    assert found.evidence["statements"] == ["one", "two"]
+    assert found.evidence["gaps"] == 1
+
+
+def pairs(**statements: dict[str, Any]) -> list[tuple[str, str]]:
+    made = case(table("main", CELLS), statements=statements)
+    return [(one.cell, other.cell) for gap in claimed_gaps(made) for one, other in gap.pairs]
+
+
+def test_which_statements_claim_a_gap() -> None:
+    difference = {"kind": "difference", "minuend": A, "subtrahend": B, "unit": "points"}
+    assert pairs(s=difference | {"printed": "10.0"}) == [(A, B)]
+    back = {"kind": "difference", "minuend": B, "subtrahend": A, "unit": "points"}
+    assert pairs(s=back | {"printed": "-10.0"}) == [(A, B)]
+    assert pairs(s=back | {"printed": "10.0"}) == []  # the other way round in print
+    magnitude = {"kind": "magnitude", "minuend": [A], "subtrahend": [B], "direction": "increase"}
+    assert pairs(s=magnitude | {"size": "large"}) == [(A, B)]
+    assert pairs(s=magnitude | {"size": "small"}) == [(A, B)]
+    assert pairs(s=magnitude | {"size": "negligible"}) == []
+    falls = {"kind": "magnitude", "minuend": [B], "subtrahend": [A], "direction": "decrease"}
+    assert pairs(s=falls | {"size": "large"}) == [(A, B)]
+    best = {"kind": "superlative", "best": [A], "among": [A, B, C]}
+    assert pairs(s=best) == [(A, B), (A, C)]
+    least = {"kind": "superlative", "best": [B], "among": [A, B, C], "direction": "least"}
+    assert pairs(s=least) == [(A, B), (C, B)]
+    assert pairs(s=best | {"quantifier": "almost_all"}) == [(A, B), (A, C)]
+    assert pairs(s=best | {"quantifier": "some"}) == []
+    assert pairs(s=best | {"quantifier": "none"}) == []
+    peak = {"kind": "trend", "knob": "k", "shape": "peak", "curve": [B, A, C], "at": A}
+    assert pairs(s=peak | {"values": ["1", "2", "3"]}) == [(A, B), (A, C)]
+    rise = {"kind": "trend", "knob": "k", "shape": "rises", "curve": [B, A]}
+    assert pairs(s=rise | {"values": ["1", "2"]}) == []
+    assert pairs(s={"kind": "value", "cell": A, "printed": "80.0"}) == []
+
+
+def test_equal_reversed_and_unlike_cells_are_no_gap() -> None:
+    assert pairs(s=order(A5, C5)) == []  # equal
+    assert pairs(s=order(B, A)) == []  # check `order` lists it
+    assert pairs(s=order(A5, A)) == []  # two metrics
+    other = table("main", {"ours": {"shapes.top1": "80.0", "cifar10.top1": "70.0"}})
+    statement = order("main[shapes.top1,ours]", "main[cifar10.top1,ours]")
+    assert claimed_gaps(case(other, statements={"s": statement})) == []
+    loss = table("main", {"a": {"shapes.loss": "2.0"}, "b": {"shapes.loss": "1.0"}})
+    statement = order("main[shapes.loss,a]", "main[shapes.loss,b]")
+    assert claimed_gaps(case(loss, statements={"s": statement})) == []
+
+
+def test_the_same_at_every_inferred_number_of_images() -> None:
+    inferred = {A: (40, 20), C: (40, 30), B: (50,)}
+    (found,) = findings(statements={"s": order(A, C)}, inferred=inferred)
+    assert [it["images"] for it in found.evidence["also"]] == []  # 78.5 % is no share of 40
+    inferred = {A: (200, 20), C: (200, 30)}
+    (found,) = findings(statements={"s": order(A, C)}, inferred=inferred)
+    (also,) = found.evidence["also"]
+    assert (also["images"], also["significance"]) == (200, "never")
+    assert also["p_min"] == float(mcnemar(3, 0))
+    assert also["source"] == "inferred from the printed numbers"
+    assert "With 200 images (inferred from the printed numbers): not significant" in found.message
+    assert found.evidence["images"] == 1000
+
+
+def test_stated_readings_stand_side_by_side_and_are_corrected_apart() -> None:
+    reading = {"value": 200, "source": "released-code", "locator": "loader.py"}
+    protocol = [{"path": "facts.test_images", "value": 1000, "readings": [reading]}]
+    found = findings(statements={"s": order(A, B), "t": order(A, C)}, protocol=protocol)
+    for finding, gap in zip(found, (20, 3), strict=True):
+        (also,) = finding.evidence["also"]
+        assert (also["images"], also["source"]) == (200, "released-code: loader.py")
+        assert also["p_min"] == float(mcnemar(gap, 0))
+        assert also["gaps"] == finding.evidence["gaps"] == 2
+
+
+def test_rounded_counts_are_all_tried() -> None:
+    """Whole per cents of 1000 images stand for ten counts or more each."""
+    rows = {"ours": {"shapes.top1": "80"}, "theirs": {"shapes.top1": "70"}}
+    (found,) = findings(cells=rows, statements={"s": order(A, B)})
+    assert Fraction(found.evidence["p_min_exact"]) == mcnemar(110, 0).upper
+    assert Fraction(found.evidence["p_max_exact"]) == mcnemar(90, 205).upper
+
+
+def test_what_cannot_be_tested_says_why() -> None:
+    statement = {"s": order(A, B)}
+    (found,) = findings(statements=statement, about={"runs": 5})
+    assert found.verdict == "untestable"
+    assert "a mean over 5 runs" in found.message
+    (found,) = findings(statements=statement, images=None)
+    assert "no number of test images up to 1,000,000 is stated" in found.message
+    (found,) = findings(statements=statement, images=3_000_000)
+    assert found.verdict == "untestable"
+    (found,) = findings(statements=statement, images=7)
+    assert "not both are shares of 7 images" in found.message
+    (found,) = findings(
+        cells={"ours": {"shapes.top1": "120.0"}, "theirs": {"shapes.top1": "70.0"}},
+        statements=statement,
+    )
+    assert found.verdict == "untestable"
+
+
+def test_too_many_gaps_are_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap_check, "MOST_GAPS", 1)
+    (found,) = findings(statements={"s": order(A, B), "t": order(A, C)})
+    assert (found.verdict, found.evidence["gaps"]) == ("untestable", 2)
+
+
+def test_an_answer_of_the_author_stands_beside_the_numbers() -> None:
+    (found,) = findings(statements={"s": order(A, B)}, answers=answer("s"))
+    assert found.evidence["answers"] == ["It is a slip. (mail, 2024)"]
+    (found,) = findings(statements={"s": order(A, B)}, answers=answer(C))
+    assert found.evidence["answers"] == []
+
+
+def test_no_statement_no_finding() -> None:
+    made: list[Case] = [case(table("main", CELLS))]
+    assert list(check(made)) == []
