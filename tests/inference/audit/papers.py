@@ -57,7 +57,7 @@ def paper(
         tables={made.id: made for made in tables},
         protocol=values,
         statements=said,
-        answers={key: Answer(**value) for key, value in answers.items()},
+        answers={key: Answer.model_construct(**value) for key, value in answers.items()},
     )
 
 

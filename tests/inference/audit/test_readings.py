@@ -1,7 +1,7 @@
 """Intervals and the search for readings against enumeration."""
 
 from fractions import Fraction as F
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -100,7 +100,7 @@ def test_the_printed_range_is_every_integer_that_meets(digits: int) -> None:
 def test_swaps_are_all_that_swap_back(value: int, digits: int) -> None:
     made = swaps(value, digits)
     text = str(abs(value)).zfill(digits + 1)
-    neighbours = sum(a != b for a, b in zip(text, text[1:], strict=False))
+    neighbours = sum(a != b for a, b in pairwise(text))
     assert len(made) == neighbours
     for other in made:
         assert sorted(str(abs(other)).zfill(len(text))) == sorted(text)

@@ -89,6 +89,9 @@ class Text:
         near = {kind: meets(said.printed, value) for kind, value in self.stated().items()}
         wide = any(meets(said.printed, v, WHOLE) for v in self.stated(WHOLE).values())
         about = self.evidence()
+        if not near:
+            message = f"{self.recomputed()}; nothing is relative to what may be 0"
+            return self._make("untestable", message, about), set()
         if any(near.values()):
             return self._right(about, [kind for kind in near if near[kind]])
         if wide:
@@ -192,9 +195,10 @@ class Text:
             yield from self._difference_tiers(self.said)
         elif isinstance(self.said, Value):
             yield from self._value_tiers(self.said)
+            yield self._digits()
         else:
             yield from self._sum_tiers(self.said)
-        yield self._digits()
+            yield self._digits()
 
     def _value_tiers(self, said: Value) -> Iterator[Iterator[Reading]]:
         for change, cells in self._others(said.cell):
@@ -217,6 +221,7 @@ class Text:
         moved = list(self._moved(said))
         for change, pairs in moved:
             yield self._readings(pairs, allowed, change)
+        yield self._digits()
         others = [kind for kind in ("points", "relative") if kind not in allowed]
         for change, pairs in moved:
             yield self._readings(pairs, others, change)

@@ -1,0 +1,129 @@
+"""One measurement printed twice."""
+
+from fractions import Fraction as F
+from itertools import combinations
+
+import pytest
+
+from reclaim.inference.audit.cross_table import across, apart, check, may_be
+from tests.inference.audit.papers import case, paper, table
+
+pytestmark = pytest.mark.arithmetic
+
+
+def tables(*values: str, **about: object) -> list[object]:
+    return [
+        table(f"t{i}", {"a": {"cifar10.top1": v}, "b": {"cifar10.top1": "10.00"}}, **about)
+        for i, v in enumerate(values)
+    ]
+
+
+def test_apart_are_the_pairs_without_a_common_point() -> None:
+    values = [(F(i, 3), F(i, 3) + F(w, 4)) for i, w in ((0, 4), (1, 1), (2, 3), (5, 2), (4, 9))]
+    for i, j in combinations(range(len(values)), 2):
+        common = max(values[i][0], values[j][0]) < min(values[i][1], values[j][1])
+        assert ((i, j) in apart(values)) != common
+    assert apart([(F(0), F(1)), (F(1), F(2))]) == [(0, 1)]
+    assert may_be(F(1, 2), F(1, 10)) == (F(2, 5), F(3, 5))
+
+
+def test_two_values_of_one_measurement_contradict() -> None:
+    (found, rest) = check([case(*tables("82.25", "85.42"))])
+    assert found.verdict == "contradiction"
+    assert found.evidence["sets"] == [["t0[cifar10.top1,a]", "t1[cifar10.top1,a]"]]
+    assert found.evidence["gap"] == 3.17
+    assert found.evidence["gap_exact"] == "317/100"
+    assert found.evidence["values"]["t0[cifar10.top1,a]"] == 82.25
+    assert (rest.verdict, rest.evidence["alike"]) == (
+        "consistent",
+        [["t0[cifar10.top1,b]", "t1[cifar10.top1,b]"]],
+    )
+
+
+def test_minimal_sets_are_pairs_of_different_values() -> None:
+    (found, _) = check([case(*tables("82.25", "85.42", "82.25"))])
+    assert found.evidence["sets"] == [
+        ["t0[cifar10.top1,a]", "t1[cifar10.top1,a]"],
+        ["t1[cifar10.top1,a]", "t2[cifar10.top1,a]"],
+    ]
+    assert found.cells == tuple(f"t{i}[cifar10.top1,a]" for i in range(3))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wrong"),
+    [
+        ("75", "75.00", 0),
+        ("82.81", "82.82", 0),  # one number, cut and rounded
+        ("82.81", "82.83", 1),
+        ("82.81", "82.8", 0),
+        ("82.81", "82.9", 1),
+        ("82.81", "83", 1),  # among two-decimal cells 83 is 83.00
+    ],
+)
+def test_a_value_rounded_in_two_ways_does_not(first: str, second: str, wrong: int) -> None:
+    found = list(check([case(*tables(first, second))]))
+    assert [f.verdict for f in found].count("contradiction") == wrong
+    if first == "82.81" and second == "82.82":
+        assert "differ by a unit" in found[0].message
+
+
+def test_shorter_tables_have_wider_cells() -> None:
+    made = case(
+        table("t0", {"a": {"cifar10.top1": "82.81"}}), table("t1", {"a": {"cifar10.top1": "83"}})
+    )
+    assert [f.verdict for f in check([made])] == ["consistent"]
+
+
+def test_other_settings_runs_data_or_metrics_are_other_measurements() -> None:
+    a, b = tables("82.25", "85.42")
+    assert list(check([case(tables("82.25")[0])])) == []
+    knob = table("t1", {"a": {"cifar10.top1": "85.42"}}, rows={"a": {"knobs": {"beta": 2.0}}})
+    runs = table("t1", {"a": {"cifar10.top1": "85.42"}}, runs=3)
+    data = table("t1", {"a": {"cifar100.top1": "85.42"}})
+    tuned = table("t1", {"a": {"cifar10.top1": "85.42"}}, evaluation="fine_tune")
+    for other in (knob, runs, data, tuned):
+        assert [f for f in check([case(a, other)]) if f.verdict == "contradiction"] == []
+    assert next(f.verdict for f in check([case(a, b)])) == "contradiction"
+
+
+def test_a_knob_at_the_protocol_s_own_value_is_no_difference() -> None:
+    knob = table("t1", {"a": {"cifar10.top1": "85.42"}}, rows={"a": {"knobs": {"beta": 2.0}}})
+    main = tables("82.25")[0]
+    same = case(main, knob, protocol={"knobs.beta": 2.0})
+    assert [f.verdict for f in check([same])] == ["contradiction"]
+    assert list(check([case(main, knob, protocol={"knobs.beta": 1.0})])) == []
+
+
+def test_statements_take_sides() -> None:
+    said = {
+        "kind": "difference",
+        "minuend": "t1[cifar10.top1,a]",
+        "subtrahend": "t1[cifar10.top1,b]",
+        "printed": "75.42",
+        "unit": "points",
+    }
+    wrong = {**said, "minuend": "t0[cifar10.top1,a]", "subtrahend": "t0[cifar10.top1,b]"}
+    (found, _) = check([case(*tables("82.25", "85.42"), statements={"s": said, "w": wrong})])
+    assert found.evidence["supports"] == {"t0[cifar10.top1,a]": [], "t1[cifar10.top1,a]": ["s"]}
+    assert "85.42 fits s" in found.message
+
+
+def test_papers_that_differ_are_untestable_and_say_why() -> None:
+    ours = paper(*tables("82.25"), name="ours", protocol={"batch": 96, "epochs": 200})
+    theirs = paper(*tables("85.42"), name="theirs", protocol={"batch": 256, "epochs": 200})
+    first, second = (type(case())(p) for p in (ours, theirs))
+    found = across(first, second)
+    assert found is not None
+    assert (found.paper, found.verdict) == ("ours", "untestable")
+    assert found.evidence["settings"] == ["batch"]
+    assert found.cells[:2] == ("ours:t0[cifar10.top1,a]", "theirs:t0[cifar10.top1,a]")
+    assert len([f for f in check([first, second]) if "papers" in f.evidence]) == 1
+
+
+def test_papers_that_print_alike_or_nothing_in_common() -> None:
+    first, second = (type(case())(paper(*tables("82.25"), name=n)) for n in ("a", "b"))
+    found = across(first, second)
+    assert found is not None
+    assert found.verdict == "consistent"
+    other = type(case())(paper(table("t", {"z": {"cifar10.top1": "1.00"}}), name="c"))
+    assert across(first, other) is None
