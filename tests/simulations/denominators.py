@@ -11,16 +11,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, product
 from math import gcd, log
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import beta
 
+from reclaim.inference.audit import denominators, lattice
+from reclaim.inference.audit.denominators import MOST as GREATEST
 from reclaim.inference.audit.denominators import Inference, infer
 from reclaim.inference.audit.lattice import ROUNDINGS, printed, units
 
 SEED = 20240514
 LEAST, MOST = 32, 2000
 NULL_SIZES = (9984, 10000)
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """The lattice of one unit, looked up instead of computed: the same answers, ten times faster.
+
+    `reached[rounding]` says for every string v and every n up to 2,000 whether n prints v, and
+    `below[rounding]` how many strings up to v it prints.
+    """
+
+    unit: int
+    reached: dict[str, NDArray[np.bool_]]
+    below: dict[str, NDArray[np.uint16]]
+
+    @classmethod
+    def of(cls, unit: int) -> Tabulated:
+        """Made by the lattice itself."""
+        sizes = np.arange(1, GREATEST + 1, dtype=np.int64)
+        parts = np.array_split(np.arange(unit + 1, dtype=np.int64)[:, None], 1 + unit // 250)
+        reached = {
+            name: np.concatenate([lattice.explains(v, sizes, unit, name) for v in parts])
+            for name in ROUNDINGS
+        }
+        below = {name: np.cumsum(made, axis=0, dtype=np.uint16) for name, made in reached.items()}
+        return cls(unit, reached, below)
+
+    def explains(self, v: Any, n: Any, unit: Any, rounding: str) -> Any:
+        """`lattice.explains` for all n at once."""
+        if not np.ndim(v):
+            return lattice.explains(v, n, unit, rounding)
+        return self.reached[rounding][np.asarray(v)[:, 0]]
+
+    def coverage(self, low: int, high: int, n: Any, unit: int, rounding: str) -> Any:
+        """`lattice.coverage` for all n at once."""
+        if np.size(n) != GREATEST:
+            return lattice.coverage(low, high, n, unit, rounding)
+        below = self.below[rounding]
+        return below[high].astype(np.int64) - (below[low - 1] if low else 0)
+
+    def use(self) -> None:
+        """Let the engine look up instead of compute, for tables of this unit alone."""
+        denominators.explains = self.explains
+        denominators.coverage = self.coverage
 
 
 @dataclass(frozen=True)
@@ -105,6 +152,8 @@ def report_true(tables: int) -> Iterator[str]:
     yield "| decimals | cells | rounding | tables | true class first | 95 % | first and alarm |"
     yield "|---|---|---|---|---|---|---|"
     for decimals, cells, rounding in product((2, 1), (12, 24), ROUNDINGS):
+        if (cells, rounding) == (12, ROUNDINGS[0]):
+            Tabulated.of(units(decimals)).use()
         first, alarms = recovered(tables, cells, decimals, rounding)
         low, high = first.wilson()
         yield (
@@ -117,6 +166,7 @@ def report_null(tables: int) -> Iterator[str]:
     """A Markdown table of how often something is found where there is nothing to find."""
     yield "| true n | null tables | alarms | one-sided upper 95 % limit |"
     yield "|---|---|---|---|"
+    Tabulated.of(units(2)).use()
     for n in NULL_SIZES:
         rate = false_alarms(tables, n)
         yield f"| {n:,} | {rate.tables:,} | {rate.hits} | {rate.upper():.3%} |"
