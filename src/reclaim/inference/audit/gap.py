@@ -331,8 +331,9 @@ def _why_not(case: Case, gap: Claimed) -> str:
 def _says(main: dict[str, Any]) -> str:
     """What the first number of images leaves open, as the rest of a sentence."""
     on = f"on {main['images']:,} images ({main['source']})"
-    p = f"exact McNemar p {_p(main['p_min'])} to {_p(main['p_max'])}, "
-    p += f"Holm over {main['gaps']} claimed gaps" if main["gaps"] > 1 else "one claimed gap"
+    p = f"exact McNemar {_range(main)}"
+    if main["gaps"] > 1:
+        p += f" before Holm's correction over {main['gaps']} claimed gaps"
     if main["significance"] != "depends":
         return f"is {WORDS[main['significance']]} {on}, whichever images the two share ({p})."
     return (
@@ -344,10 +345,13 @@ def _says(main: dict[str, Any]) -> str:
 
 
 def _beside(it: dict[str, Any]) -> str:
-    return (
-        f"With {it['images']:,} images ({it['source']}): {WORDS[it['significance']]}, "
-        f"p {_p(it['p_min'])} to {_p(it['p_max'])}."
-    )
+    source = it["source"].partition(":")[0]
+    return f"With {it['images']:,} images ({source}): {WORDS[it['significance']]}, {_range(it)}."
+
+
+def _range(it: dict[str, Any]) -> str:
+    least, most = _p(it["p_min"]), _p(it["p_max"])
+    return f"p {least}" if least == most else f"p {least} to {most}"
 
 
 def _p(p: Fraction | float) -> str:

@@ -143,7 +143,7 @@ def _unprinted(case: Case) -> Iterator[Finding]:
     """Sweeps that only a figure shows: how many settings were tried is not printed."""
     for name, said in case.paper.statements.items():
         if isinstance(said, Trend) and said.unprinted:
-            message = f"A sweep of {said.knob} is described without its numbers, so neither how "
-            message += "many settings were compared nor what the best gained can be counted."
+            message = f"{said.locator}: a sweep of {said.knob} without printed numbers, so neither "
+            message += "the settings compared nor the gain of the best can be counted."
             about = {"statement": name, "answers": case.answers(name)}
             yield finding(case.id, "selection", (), "untestable", message, **about)
