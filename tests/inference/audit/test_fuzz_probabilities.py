@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reclaim.inference.audit import bounds, gap, protocol, selection
+from reclaim.inference.audit import bounds, gap, pairing, protocol, selection
 from reclaim.inference.audit.cases import Case
 from reclaim.inference.audit.exact import Bounds, binomial_tail, holm
 from reclaim.inference.audit.sizes import Counts
@@ -105,10 +105,10 @@ counts = st.integers(0, 4000)
 def test_the_range_is_a_range(images: int, a: int, b: int, c: int, d: int) -> None:
     a, b, c, d = (min(k, images) for k in (a, b, c, d))
     one, other = Counts(min(a, b), max(a, b)), Counts(min(c, d), max(c, d))
-    found = gap.measure(one, other, images)
+    found = pairing.measure(one, other, images)
     assert 0 < found.p_min.lower <= found.p_min.upper
     assert found.p_min.lower <= found.p_expected.upper <= found.p_max.upper <= 1
-    word = gap.significance(found.p_min, found.p_max)
+    word = pairing.significance(found.p_min, found.p_max)
     assert (found.flip is None) == (word == "never")
     if found.flip is not None:
         assert abs(one.most - other.least) <= found.flip or abs(other.most - one.least) <= images

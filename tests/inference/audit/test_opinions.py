@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportions_ztest
 
 from reclaim.inference.audit.exact import Bounds, binomial_tail, holm, mcnemar
-from reclaim.inference.audit.gap import unpaired
+from reclaim.inference.audit.pairing import unpaired
 
 CLOSE = 1e-10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reclaim.inference.audit.gap import p_range
+from reclaim.inference.audit.pairing import p_range
 from reclaim.inference.audit.sizes import Counts
 from tests.inference.audit.pairings import brute_force
 
