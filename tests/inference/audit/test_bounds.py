@@ -91,6 +91,8 @@ def test_the_floor_of_all_ranks_and_of_none() -> None:
     assert p_floor(one, Counts(9, 9), 10, classes=5).upper == 0  # all five are always enough
     assert p_floor(one, Counts(10, 10), 10, classes=4).upper == 1
     assert p_floor(one, Counts(4, 4), 10, classes=10).upper == 0
+    assert p_floor(one, Counts(10, 10), 10, classes=2).upper == 1
+    assert p_floor(Counts(6, 6), Counts(7, 7), 10, classes=10).upper == Fraction(875, 2187)
     with pytest.raises(ValueError, match="1 classes; expected 2 or more"):
         p_floor(one, one, 10, classes=1)
 
@@ -101,6 +103,7 @@ def test_below_guessing_is_the_largest_p_over_all_counts() -> None:
         for found in (Counts(0, 0), Counts(1, 3), Counts(2, images)):
             every = [slow_tail(most, images, chance) for most in range(found.least, found.most + 1)]
             assert p_below_chance(found, images, classes, k).upper == max(every)
+    assert p_below_chance(Counts(0, 0), 2, classes=4).upper == Fraction(9, 16)
 
 
 # --- papers --------------------------------------------------------------------------------------

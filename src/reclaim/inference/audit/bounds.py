@@ -81,7 +81,7 @@ def p_floor(first: Counts, top: Counts, images: int, classes: int, k: int = 5) -
     two classes.
 
     >>> p_floor(Counts(6, 6), Counts(7, 7), 10, classes=10).upper  # 1 of 4, 4/9 each
-    Fraction(2625, 6561)
+    Fraction(875, 2187)
     """
     if classes < 2:
         raise ValueError(f"{classes} classes; expected 2 or more")

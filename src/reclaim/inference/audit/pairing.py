@@ -8,10 +8,10 @@ possible. Each has its exact McNemar p, so print leaves a range of p-values; her
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from math import erfc, floor, sqrt
-from statistics import NormalDist
 from typing import Literal
 
 from reclaim.inference.audit.exact import Bounds, mcnemar
@@ -88,17 +88,9 @@ def flip(gap: int, most: int, alpha: Fraction = ALPHA) -> int | None:
     >>> flip(130, 4000)
     4332
     """
-    if mcnemar(gap, most).upper <= alpha:
-        return gap + 2 * most
-    if mcnemar(gap, 0).upper > alpha:
-        return None
-    z = NormalDist().inv_cdf(1 - float(alpha) / 2)
-    fewer = max(0, min(most, floor((((gap - 1) / z) ** 2 - gap) / 2)))  # a guess, then exactly
-    while mcnemar(gap, fewer).upper > alpha:
-        fewer -= 1
-    while mcnemar(gap, fewer + 1).upper <= alpha:
-        fewer += 1
-    return gap + 2 * fewer
+    fewest_first = range(most + 1)
+    significant = bisect_right(fewest_first, alpha, key=lambda j: mcnemar(gap, j).upper)
+    return gap + 2 * (significant - 1) if significant else None
 
 
 def expected_discordance(one: int, other: int, images: int) -> Fraction:
