@@ -15,7 +15,7 @@ from functools import lru_cache
 EXACT = 2000  # trials
 BITS = 128
 MOST = 1_000_000  # trials: a second and 200 MB for the factorials
-READABLE = 512  # bits of a denominator that is spelt out
+READABLE = 2048  # bits of a denominator that is spelt out: McNemar p-values up to `EXACT` images
 HALF = Fraction(1, 2)
 ONE = Fraction(1)
 
