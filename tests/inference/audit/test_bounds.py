@@ -273,6 +273,21 @@ def test_pairs_stay_within_a_setting() -> None:
     ]
 
 
+def test_pairs_need_no_names_where_no_metric_repeats() -> None:
+    cells = {"a": {"first": "60.0", "second": "70.0", "third": "75.0"}}
+    metrics = ("top1", "top5", "top10")
+    columns = {
+        column: {"dataset": "shapes", "metric": metric}
+        for column, metric in zip(cells["a"], metrics, strict=True)
+    }
+    made = case(table("main", cells, columns=columns))
+    assert [(one.metric, other.metric) for one, other in top_pairs(made)] == [
+        ("top1", "top5"),
+        ("top1", "top10"),
+        ("top5", "top10"),
+    ]
+
+
 def test_only_shares_of_images_are_looked_at() -> None:
     cells = {"a": {"shapes.uniformity": "-210.0", "shapes.loss": "300.0"}}
     assert findings(cells) == {}

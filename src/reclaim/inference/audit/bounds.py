@@ -116,17 +116,28 @@ def top_pairs(case: Case) -> list[tuple[ValueClaim, ValueClaim]]:
     rows: dict[Any, list[ValueClaim]] = {}
     for claim in case.accuracies.values():
         if top(claim):
-            table, column, row = split(claim.cell)
-            # Columns such as 200_epochs.top1 and 200_epochs.top5 belong together.
-            setting = re.sub(r"\W*(top_?\d+|acc(uracy)?)\W*", "", column)
-            rows.setdefault((table, row, claim.dataset, setting), []).append(claim)
+            table, _, row = split(claim.cell)
+            rows.setdefault((table, row, claim.dataset), []).append(claim)
     return [
         (one, other)
-        for claims in rows.values()
+        for row in rows.values()
+        for claims in _settings(row)
         for one in claims
         for other in claims
         if (top(one) or 0) < (top(other) or 0)
     ]
+
+
+def _settings(row: Sequence[ValueClaim]) -> Iterable[list[ValueClaim]]:
+    """Columns that belong together: where a metric repeats, by what else is in their names, as in
+    200_epochs.top1 and 200_epochs.top5."""
+    if len({top(claim) for claim in row}) == len(row):
+        return [list(row)]
+    settings: dict[str, list[ValueClaim]] = {}
+    for claim in row:
+        setting = re.sub(r"\W*(top|accuracy|acc)_?\d*\W*", "", split(claim.cell)[1])
+        settings.setdefault(setting, []).append(claim)
+    return settings.values()
 
 
 def _ranges(case: Case) -> Iterator[Finding]:
