@@ -32,10 +32,12 @@ wildcard_constraints:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/audit.smk"
 
 
 localrules:
     all,
+    audit,
     fetch,
     gather,
     judge,
@@ -47,3 +49,4 @@ rule all:
     input:
         expand(f"{RESULTS}/runs/{{run}}/run.json", run=RUNS),
         f"{RESULTS}/report.html",
+        "results/audit.json",

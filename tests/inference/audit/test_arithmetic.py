@@ -194,7 +194,24 @@ def test_a_number_said_again_may_be_shorter_but_not_other() -> None:
 
 def test_a_dropped_zero_is_style() -> None:
     found = only({"kind": "value", "cell": "main[cifar10.top1,simclr]", "printed": "75.4"})
-    assert found.verdict == "contradiction"  # 75 stands for 75.00 among 77.16 and 79.03
+    assert found.verdict == "contradiction"  # 75 stands for 75.00 beside 82.25 and above 77.16
+
+
+def test_a_row_with_fewer_digits_hides_more_than_zeros() -> None:
+    made = table(
+        "main",
+        {
+            "old": {"cifar10.top1": "72", "cifar10.top5": "91"},
+            "new": {"cifar10.top1": "77.94", "cifar10.top5": "95.50"},
+        },
+    )
+    pair = ("main[cifar10.top1,new]", "main[cifar10.top1,old]")
+    for printed, verdict in (
+        ("5.94", "consistent"),
+        ("6.31", "consistent"),
+        ("7.2", "contradiction"),
+    ):
+        assert only(gap(printed, "points", pair), made).verdict == verdict
 
 
 def test_sums_and_their_slips() -> None:

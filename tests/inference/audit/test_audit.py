@@ -81,7 +81,8 @@ def test_json_is_a_list_of_findings(
     assert {one["paper"] for one in found} == {"made_up"}
     assert {one["verdict"] for one in found} <= set(WORDS)
     by_check = {one["check"]: one for one in found if one["verdict"] == "contradiction"}
-    assert by_check["granularity"]["cells"] == ["main[top1,ours]"]
+    (size,) = (one for one in found if one["verdict"] == "implausible")
+    assert (size["check"], size["cells"]) == ("granularity", ["main[top1,ours]"])
     assert by_check["arithmetic"]["evidence"]["reading"].startswith("points")
     assert by_check["arithmetic"]["evidence"]["statement"] == "gain"
 

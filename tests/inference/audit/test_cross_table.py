@@ -56,8 +56,8 @@ def test_minimal_sets_are_pairs_of_different_values() -> None:
         ("82.81", "82.82", 0),  # one number, cut and rounded
         ("82.81", "82.83", 1),
         ("82.81", "82.8", 0),
-        ("82.81", "82.9", 1),
-        ("82.81", "83", 1),  # among two-decimal cells 83 is 83.00
+        ("82.81", "82.91", 1),
+        ("82.81", "83", 0),  # alone in its row, 83 may be 82.81
     ],
 )
 def test_a_value_rounded_in_two_ways_does_not(first: str, second: str, wrong: int) -> None:
@@ -65,6 +65,20 @@ def test_a_value_rounded_in_two_ways_does_not(first: str, second: str, wrong: in
     assert [f.verdict for f in found].count("contradiction") == wrong
     if first == "82.81" and second == "82.82":
         assert "differ by a unit" in found[0].message
+
+
+def test_a_short_string_beside_a_long_one_has_lost_its_zeros() -> None:
+    pair = [
+        table(
+            name,
+            {
+                "a": {"cifar10.top1": v, "cifar10.top5": "99.11"},
+                "b": {"cifar10.top1": "1.23", "cifar10.top5": "1.45"},
+            },
+        )
+        for name, v in (("t0", "82.81"), ("t1", "83"))
+    ]
+    assert next(check([case(*pair)])).verdict == "contradiction"
 
 
 def test_shorter_tables_have_wider_cells() -> None:

@@ -62,17 +62,24 @@ def test_multiples_of_the_stated_size_are_consistent_with_power() -> None:
 
 
 def test_one_cell_that_is_no_multiple_is_a_contradiction() -> None:
-    found = stated(["82.50", "82.37", "99.50"])
+    found = stated(["82.50", "82.37", "99.50", "71.00", "84.00", "91.50", "65.00"])
     assert (found.verdict, found.cells) == ("contradiction", ("t[small.top1,r1]",))
     assert "82.37" not in found.message
     assert "t[small.top1,r1] is no k/n" in found.message
-    assert stated(["82.37"]).verdict == "contradiction"
+
+
+def test_no_multiple_at_all_is_implausible_until_everything_is_stated() -> None:
+    assert stated(["82.37"]).verdict == "implausible"
+    assert stated(["82.37"], runs=1).verdict == "implausible"
+    batch = {"evaluate.linear.batch": 100}
+    assert stated(["82.37"], protocol=batch).verdict == "implausible"
+    assert stated(["82.37"], runs=1, protocol=batch).verdict == "contradiction"
 
 
 def test_a_cut_or_raised_number_is_no_contradiction() -> None:
     sevenths = {"small": {"title": "seven", "test_images": 7}}
     assert stated(["14.28", "14.29", "42.85"], datasets=sevenths).verdict == "consistent"
-    assert stated(["14.27"], datasets=sevenths).verdict == "contradiction"
+    assert stated(["14.27", "28.57", "42.85"], datasets=sevenths).verdict == "contradiction"
 
 
 def test_where_the_grid_is_fine_the_power_is_nil() -> None:
@@ -88,7 +95,8 @@ def test_without_a_stated_size_nothing_is_tested() -> None:
 def test_runs_that_are_stated_refine_the_lattice() -> None:
     thirds = [f"{100 * k / 600:.2f}" for k in (481, 499, 511)]
     assert stated(thirds, runs=3).verdict == "consistent"
-    wrong = stated([*thirds, "80.21"], runs=3)
+    more = [f"{100 * k / 600:.2f}" for k in (401, 422, 470, 533, 547)]
+    wrong = stated([*thirds, *more, "80.21"], runs=3)
     assert (wrong.verdict, len(wrong.cells)) == ("contradiction", 1)
 
 
@@ -97,7 +105,7 @@ def test_means_over_runs_that_nobody_states_are_not_accused() -> None:
     found = stated(thirds)
     assert (found.verdict, len(found.cells)) == ("untestable", 3)
     assert "over 3 runs" in found.message
-    mostly_single = stated(["80.50", "81.00", "82.00", thirds[0]])
+    mostly_single = stated(["80.50", "81.00", "82.00", "71.50", "66.00", "91.00", thirds[0]])
     assert (mostly_single.verdict, len(mostly_single.cells)) == ("contradiction", 1)
 
 

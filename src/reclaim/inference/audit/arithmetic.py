@@ -77,9 +77,15 @@ class Text:
         return decimals(self.said.printed)
 
     def cell(self, name: str, slack: Fraction = HALF, digits: str | None = None) -> Interval:
-        """A cell's interval in per cent; `digits` replaces the printed string."""
-        claim = self.case.values[name]
-        places = self.case.decimals(claim) if name in self.case.accuracies else None
+        """A cell's interval in per cent; `digits` replaces the printed string.
+
+        A short string among longer ones has lost its zeros ("75" is 75.00); the widest interval,
+        of a whole unit, allows for a row or column that was printed with fewer digits.
+        """
+        claim, places = self.case.values[name], None
+        if name in self.case.accuracies:
+            nearest = slack == HALF
+            places = (self.case.decimals if nearest else self.case.fewest_decimals)(claim)
         low, high = interval(digits or claim.printed, places, slack)
         return (100 * low, 100 * high) if claim.unit == "fraction" else (low, high)
 

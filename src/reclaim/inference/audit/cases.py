@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reclaim.registry.claims import Paper, ProtocolValue, Reading, ValueClaim, decimals
+from reclaim.registry.claims import Paper, ProtocolValue, Reading, ValueClaim, decimals, split
 from reclaim.registry.datasets import DATASETS
 
 if TYPE_CHECKING:
@@ -74,6 +74,24 @@ class Case:
     def decimals(self, claim: ValueClaim) -> int:
         """The digits after the point that a cell's table prints; "75" among 82.81 is 75.00."""
         return self._styles[claim.cell.partition("[")[0], claim.unit]
+
+    def fewest_decimals(self, claim: ValueClaim) -> int:
+        """The digits that a cell surely has: as many as one of its row and one of its column.
+
+        Where a whole row or column is short, it may have been printed with fewer digits (copied
+        from elsewhere), and its strings hide more than dropped zeros.
+        """
+        table, column, row = split(claim.cell)
+        return min(self._lines[table, "row", row], self._lines[table, "column", column])
+
+    @cached_property
+    def _lines(self) -> dict[tuple[str, str, str], int]:
+        lines: dict[tuple[str, str, str], int] = {}
+        for claim in self.accuracies.values():
+            table, column, row = split(claim.cell)
+            for key in ((table, "row", row), (table, "column", column)):
+                lines[key] = max(lines.get(key, 0), decimals(claim.printed))
+        return lines
 
     @cached_property
     def _styles(self) -> dict[tuple[str, str], int]:

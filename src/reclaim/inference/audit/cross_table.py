@@ -4,7 +4,7 @@ Two cells print one measurement where method, settings, data, evaluation and met
 (`Case.entity`) and so is the number of runs. Their values lie in intervals on a line, and intervals
 have a common point as soon as each two of them have one (Helly 1923, in one dimension): so the
 minimal sets of cells of which at least one must be wrong are pairs. A pair is claimed only where
-the cells cannot be one number, rounded in two ways.
+the cells cannot be one number, rounded in two ways or printed with fewer digits.
 
 Across papers two values of one entity are two trainings, so they are listed and never a
 contradiction.
@@ -62,7 +62,7 @@ def within(case: Case) -> Iterator[Finding]:
     """The measurements that one paper prints more than once."""
     alike: list[list[str]] = []
     for claims in repeated(case):
-        values = [may_be(fraction(c), last_digit(case.decimals(c), c.unit)) for c in claims]
+        values = [_wide(case, claim) for claim in claims]
         if pairs := apart(values):
             yield _at_odds(case, claims, pairs)
         else:
@@ -174,7 +174,7 @@ def across(first: Case, second: Case) -> Finding | None:
 
 
 def _wide(case: Case, claim: ValueClaim) -> Interval:
-    return may_be(fraction(claim), last_digit(case.decimals(claim), claim.unit))
+    return may_be(fraction(claim), last_digit(case.fewest_decimals(claim), claim.unit))
 
 
 def settings_apart(first: Case, second: Case, claim: ValueClaim) -> set[str]:

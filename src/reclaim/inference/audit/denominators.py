@@ -88,8 +88,11 @@ def infer(cells: Sequence[Cell], groups: Mapping[str, Sequence[int]]) -> Inferen
 
 def _explained(cells: Sequence[Cell], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each n explains each cell: (roundings, cells, sizes)."""
-    unit, value = np.array(cells, dtype=np.int64).reshape(-1, 2).T[:, :, None]
-    return np.stack([explains(value, sizes, unit, rounding) for rounding in ROUNDINGS])
+    small = all(3 * unit * MOST < 2**31 for unit, _ in cells)  # then half the width is enough
+    width = np.int32 if small else np.int64
+    unit, value = np.array(cells, dtype=width).reshape(-1, 2).T[:, :, None]
+    n = sizes.astype(width)
+    return np.stack([explains(value, n, unit, rounding) for rounding in ROUNDINGS])
 
 
 def _ranked(
@@ -143,7 +146,7 @@ def _class(
         explained=sum(bool(explains(cells[i][1], n, cells[i][0], rounding)) for i in index),
         total=len(index),
         chance=Fraction(int(count[0]), width),
-        p_corrected=min(1.0, float(tails[n - 1]) * tried),
+        p_corrected=min(1.0, float(f"{tails[n - 1] * tried:.4g}")),  # the same on every machine
         grouping=grouping,
     )
 

@@ -53,9 +53,8 @@ def check(cases: Sequence[Case]) -> Iterator[Finding]:
             yield denominators(case)
 
 
-def cell_of(case: Case, claim: ValueClaim) -> Cell:
-    """U and the printed integer of a cell, its dropped zeros put back."""
-    digits = case.decimals(claim)
+def cell_of(claim: ValueClaim, digits: int) -> Cell:
+    """U and the printed integer of a cell that has so many digits, its dropped zeros put back."""
     value = Fraction(claim.printed) * 10**digits
     return units(digits, claim.unit == "percent"), int(value)
 
@@ -71,7 +70,7 @@ def test_sets(case: Case) -> Iterator[Finding]:
     """GRIM by table, stated test sets and number of runs."""
     groups: dict[tuple[Any, ...], list[ValueClaim]] = {}
     for claim in case.accuracies.values():
-        if _in_range(cell_of(case, claim)):
+        if _in_range(cell_of(claim, case.decimals(claim))):
             key = (split(claim.cell)[0], tuple(case.images(claim)), claim.runs, claim.unit)
             groups.setdefault(key, []).append(claim)
     for (table, _, runs, _), claims in groups.items():
@@ -81,15 +80,17 @@ def test_sets(case: Case) -> Iterator[Finding]:
 def _test_set(
     case: Case, table: str, stated: dict[int, str], runs: int | None, claims: list[ValueClaim]
 ) -> Finding:
-    cells = {claim.cell: cell_of(case, claim) for claim in claims}
+    cells = {claim.cell: cell_of(claim, case.decimals(claim)) for claim in claims}
     unit = next(iter(cells.values()))[0]
     looked = [_at(n, where, runs, unit, list(cells.values())) for n, where in stated.items()]
     about = {"kind": "test_set", "runs": runs, "sizes": looked}
     if not stated:
         message = f"{table}: no size of the test set is stated; a claims folder can state it"
         return finding(case.id, CHECK, cells, "untestable", message, **about)
-    n = min(stated, key=lambda n: len(misses(list(cells.values()), n * (runs or 1))))
-    bad = [list(cells)[i] for i in misses(list(cells.values()), n * (runs or 1))]
+    n, bad = min(
+        ((n, _bad(case, cells, claims, n * (runs or 1))) for n in stated),
+        key=lambda one: len(one[1]),
+    )
     shown = f"{table}: {len(cells)} cells at n = {' or '.join(f'{n:,}' for n in stated)}"
     if runs:
         shown += f" and {runs} runs"
@@ -105,6 +106,12 @@ def _test_set(
     return _missed(case, shown, n, runs, cells, bad, claims, about)
 
 
+def _bad(case: Case, cells: dict[str, Cell], claims: list[ValueClaim], n: int) -> list[str]:
+    """The cells that are no k/n, neither with their dropped zeros nor with the digits they have."""
+    short = {claim.cell: cell_of(claim, case.fewest_decimals(claim)) for claim in claims}
+    return [name for name, cell in cells.items() if misses([cell], n) and misses([short[name]], n)]
+
+
 def _missed(
     case: Case,
     shown: str,
@@ -115,30 +122,51 @@ def _missed(
     claims: list[ValueClaim],
     about: dict[str, Any],
 ) -> Finding:
-    """Cells that are no k/n: first the innocent explanations, then a contradiction."""
+    """Cells that are no k/n: first the innocent explanations, then how sure the rest is.
+
+    It is a contradiction where the other cells show that this table counts images in one run, or
+    where runs and batches are stated and explain nothing.
+    """
     values = list(cells.values())
-    batch = case.paper.protocol_of(claims[0].recipe, claims[0].dataset).get(
-        f"evaluate.{claims[0].evaluation}.batch"
-    )
-    ragged = batch and of_batches(n, batch.value)
+    batch = _batch(case, claims[0])
+    ragged = batch and of_batches(n, batch)
     if ragged and not misses(values, ragged * (runs or 1)):
         message = f"{shown}: {len(bad)} cells are no k/n, but can be means of unequal batches"
         return finding(case.id, CHECK, cells, "consistent", message, **about)
-    if runs is None and 2 * len(bad) > len(cells):
-        over = next((r for r in RUNS if not misses(values, n * r)), None)
-        if over:
-            message = (
-                f"{shown}: {len(bad)} cells are no k/n; as means over {over} runs all would be, "
-                "but no number of runs is stated"
-            )
-            return finding(case.id, CHECK, bad, "untestable", message, **about)
-    message = (
-        f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding, if "
-        f"{'each number is' if runs is None else 'the mean of so many runs is'} over all images; "
-        "the number of correct answers would resolve it"
-    )
+    counted = _counted(values, n * (runs or 1))
+    over = next((r for r in RUNS if not misses(values, n * r)), None)
+    if over and runs is None and not counted:
+        message = (
+            f"{shown}: {len(bad)} cells are no k/n; as means over {over} runs all would be, "
+            "but no number of runs is stated"
+        )
+        return finding(case.id, CHECK, bad, "untestable", message, **about)
+    sure = counted or (runs is not None and batch is not None)
+    message = f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding. "
+    if counted:
+        message += f"The other {len(cells) - len(bad)} are, far beyond chance: so this table counts"
+    else:
+        message += "With one run over all images none would be missed; means over runs"
+        message += " or of unequal batches, or another n, would do it"
+    message += "; the number of correct answers would resolve it"
     answers = case.answers(*bad)
-    return finding(case.id, CHECK, bad, "contradiction", message, answers=answers, **about)
+    verdict: AuditVerdict = "contradiction" if sure else "implausible"
+    return finding(case.id, CHECK, bad, verdict, message, answers=answers, **about)
+
+
+def _batch(case: Case, claim: ValueClaim) -> int | None:
+    """The stated batch of an evaluation."""
+    protocol = case.paper.protocol_of(claim.recipe, claim.dataset)
+    stated = protocol.get(f"evaluate.{claim.evaluation}.batch")
+    return stated.value if stated is not None and stated.source != "assumed" else None
+
+
+def _counted(cells: list[Cell], n: int) -> bool:
+    """Whether most cells are k/n, and more than chance explains (p below the alarm)."""
+    hits = len(cells) - len(misses(cells, n))
+    chance = coverage(0, cells[0][0], n, cells[0][0], "mixed") / (cells[0][0] + 1)
+    p = float(tail(np.array([hits]), len(cells), np.array([chance]))[0])
+    return 2 * hits > len(cells) and p < ALARM
 
 
 def misses(cells: Sequence[Cell], n: int) -> list[int]:
@@ -195,9 +223,11 @@ def distinct(case: Case) -> Printed:
     """A paper's accuracies, an entity that is printed twice alike once; groupings by name."""
     index: dict[tuple[Any, ...], int] = {}
     made = Printed([], [], {})
-    chosen = _spread([c for c in case.accuracies.values() if _in_range(cell_of(case, c))])
+    chosen = _spread(
+        [c for c in case.accuracies.values() if _in_range(cell_of(c, case.decimals(c)))]
+    )
     for claim in chosen:
-        cell = cell_of(case, claim)
+        cell = cell_of(claim, case.decimals(claim))
         i = index.setdefault((case.entity(claim), cell), len(index))
         if i == len(made.cells):
             made.cells.append(cell)
@@ -236,7 +266,7 @@ def inferred(case: Case) -> dict[str, tuple[int, ...]]:
     for best in case.inference.classes:
         fitting = fitted(case, best)
         for cell, claim in case.accuracies.items():
-            unit, value = cell_of(case, claim)
+            unit, value = cell_of(claim, case.decimals(claim))
             if split(cell)[0] in fitting and explains(value, best.n, unit, best.rounding):
                 found[cell] = (*found.get(cell, ()), best.n)
     return found
