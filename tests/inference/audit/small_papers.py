@@ -1,41 +1,27 @@
-"""Papers of a few cells, made in memory."""
+"""Papers about one data set, `shapes`, whose size and classes a test chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from reclaim.inference.audit.cases import Case
-from reclaim.registry.claims import Answer, Paper, ProtocolValue, Statement, Table
-from reclaim.registry.claims.files import PaperFile
-
-STATEMENT: TypeAdapter[Statement] = TypeAdapter(Statement)
-ABOUT = {"title": "A paper", "authors": "Nobody", "year": 2024}
-
-Cells = Mapping[str, Mapping[str, str]]
+from reclaim.registry.claims import Answer, ProtocolValue, Table
+from tests.inference.audit import papers
 
 
-def table(name: str, cells: Cells, **changes: Any) -> Table:
-    """Rows of printed strings by column; a column is dataset.metric, a row its own recipe.
-
-    `changes`: fields of the table, or `columns` and `rows` with fields of some of them.
-    """
-    columns = {column: column.rpartition(".") for row in cells.values() for column in row}
-    about = {
+def table(name: str, cells: Mapping[str, Mapping[str, str]], **about: Any) -> Table:
+    """`papers.table` with `-` for cells that a row does not have; a column is dataset.metric, or a
+    metric on `shapes`. `columns` has what is to be different in some of them."""
+    named = {column: column.rpartition(".") for row in cells.values() for column in row}
+    changes = about.pop("columns", {})
+    columns = {
         name: {"dataset": dataset or "shapes", "metric": metric, "unit": "percent"}
-        | changes.get("columns", {}).get(name, {})
-        for name, (dataset, _, metric) in columns.items()
+        | changes.get(name, {})
+        for name, (dataset, _, metric) in named.items()
     }
-    rows = {
-        row: {"label": row, "recipe": row} | changes.get("rows", {}).get(row, {}) for row in cells
-    }
-    changes = {key: value for key, value in changes.items() if key not in ("columns", "rows")}
-    given = {"title": name, "locator": name, "kind": "results", "evaluation": "linear"} | changes
-    full = {row: {column: row_cells.get(column, "-") for column in columns}
-            for row, row_cells in cells.items()}  # fmt: skip
-    return Table(**given, id=name, columns=about, rows=rows, cells=full)
+    full = {row: dict.fromkeys(columns, "-") | dict(some) for row, some in cells.items()}
+    return papers.table(name, full, columns=columns, **about)
 
 
 def case(
@@ -47,26 +33,14 @@ def case(
     inferred: Mapping[str, tuple[int, ...]] | None = None,
     **changes: Any,
 ) -> Case:
-    """A paper whose data set `shapes` has `images` test images; `inferred` by cell."""
+    """A paper whose `shapes` have `images` test images; `inferred` numbers of images by cell."""
     shapes = {"title": "Shapes", "classes": classes, "test_images": images}
-    said = {
-        name: STATEMENT.validate_python({"text": name, "locator": "Section 1", **statement})
-        for name, statement in (statements or {}).items()
-    }
     values = tuple(
         ProtocolValue.model_validate({"source": "printed", "locator": "Section 2", **value})
         for value in protocol
     )
-    made = Case(
-        Paper(
-            id="made_up",
-            about=PaperFile(**ABOUT, datasets={"shapes": shapes}),
-            tables={table.id: table for table in tables},
-            statements=said,
-            protocol=values,
-            **changes,
-        )
-    )
+    paper = papers.paper(*tables, statements=statements, datasets={"shapes": shapes})
+    made = Case(paper.model_copy(update={"protocol": values, **changes}))
     made.__dict__["denominators"] = dict(inferred or {})  # not what granularity would find
     return made
 
