@@ -2,9 +2,11 @@
 
 from fractions import Fraction as F
 from itertools import combinations
+from typing import Any
 
 import pytest
 
+from reclaim.inference.audit.cases import Case
 from reclaim.inference.audit.cross_table import across, apart, check, may_be
 from tests.inference.audit.papers import case, paper, table
 
@@ -141,3 +143,92 @@ def test_papers_that_print_alike_or_nothing_in_common() -> None:
     assert found.verdict == "consistent"
     other = type(case())(paper(table("t", {"z": {"cifar10.top1": "1.00"}}), name="c"))
     assert across(first, other) is None
+
+
+def test_a_finding_at_odds_word_by_word() -> None:
+    said = {
+        "kind": "difference",
+        "minuend": "t1[cifar10.top1,a]",
+        "subtrahend": "t1[cifar10.top1,b]",
+        "printed": "75.42",
+        "unit": "points",
+    }
+    first, second = "t0[cifar10.top1,a]", "t1[cifar10.top1,a]"
+    answer = {"about": [first], "date": "May", "text": "a slip", "source": "mail"}
+    made = case(*tables("82.25", "85.42"), statements={"s": said}, answers={"x": answer})
+    odds, rest = check([made])
+    assert odds.model_dump() == {
+        "paper": "made_up",
+        "check": "cross_table",
+        "cells": (first, second),
+        "verdict": "contradiction",
+        "message": (
+            f"a, cifar10, linear, top1 is printed as 82.25 in {first}, 85.42 in {second}: at least "
+            "one is wrong, if they are one measurement as their labels say. 85.42 fits s. The log "
+            "of that run would resolve it"
+        ),
+        "evidence": {
+            "sets": [[first, second]],
+            "values": {
+                first: 82.25,
+                f"{first}_exact": "329/4",
+                second: 85.42,
+                f"{second}_exact": "4271/50",
+            },
+            "gap": 3.17,
+            "gap_exact": "317/100",
+            "supports": {first: [], second: ["s"]},
+            "assumption": "same method, settings, data, evaluation, metric and number of runs",
+            "answers": ["a slip (mail, May)"],
+        },
+    }
+    assert rest.message == "1 measurements are printed more than once, and alike"
+    assert rest.evidence == {
+        "sets": [],
+        "alike": [[c.replace(",a]", ",b]") for c in (first, second)]],
+    }
+    plain = next(check([case(*tables("82.25", "85.42"))]))
+    assert "as their labels say. The log" in plain.message
+
+
+def test_findings_across_papers_word_by_word() -> None:
+    def one(name: str, *values: str, **protocol: Any) -> Case:
+        rows = {f"m{i}": {"cifar10.top1": v} for i, v in enumerate(values)}
+        return Case(paper(table("t", rows), name=name, protocol=protocol))
+
+    ours = one("ours", "10.00", "82.25", batch=96, epochs=200)
+    theirs = one("theirs", "10.00", "85.42", batch=256, epochs=200, seeds=[1])
+    found = across(ours, theirs)
+    assert found is not None
+    assert found.message == (
+        "ours and theirs both print 2 measurements by name; 1 differ: 82.25 and 85.42 (m1, top1). "
+        "These are two trainings (settings that differ: batch), so print cannot tell; a re-run "
+        "under both protocols would"
+    )
+    assert found.check == "cross_table"
+    assert found.cells == tuple(
+        f"{name}:t[cifar10.top1,m{i}]" for i in range(2) for name in ("ours", "theirs")
+    )
+    assert found.evidence["papers"] == ["ours", "theirs"]
+    assert found.evidence["shared"][1] == {
+        "cells": ["t[cifar10.top1,m1]", "t[cifar10.top1,m1]"],
+        "values": [82.25, 85.42],
+        "values_exact": ["329/4", "4271/50"],
+    }
+    unknown = across(one("ours", "10.00"), one("theirs", "20.00"))
+    assert unknown is not None
+    assert unknown.message.endswith(
+        "20.00 (m0, top1). These are two trainings (no stated setting differs), so print cannot "
+        "tell; a re-run under both protocols would"
+    )
+    many = across(one("a", *["10.00"] * 5), one("b", *["20.00"] * 5))
+    assert many is not None
+    assert many.message.count("10.00 and 20.00") == 4
+    assert " … These" in many.message.replace(" ….", " …") or "…. These" in many.message
+    alike = across(one("ours", "82.25"), one("theirs", "82.25"))
+    assert alike is not None
+    assert (alike.check, alike.paper) == ("cross_table", "ours")
+    assert alike.message == (
+        "ours and theirs both print 1 measurements by name, and alike: perhaps one was copied from "
+        "the other"
+    )

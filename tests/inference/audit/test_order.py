@@ -212,3 +212,58 @@ def test_sizes_in_order_or_of_other_data_are_not() -> None:
     assert words(of("dcl", "large", "cifar100.top1"), of("dcl", "small", "cifar10.top1")) == []
     some = {**of("dcl", "large", "cifar10.top1"), "quantifier": "some"}
     assert words(some, of("dcl", "small", "cifar10.top1")) == []
+
+
+def test_findings_on_words_word_by_word() -> None:
+    base = {"kind": "magnitude", "direction": "increase"}
+    statements = {
+        "a": {**base, **of("dcl", "large", "cifar10.top1"), "word": "vast"},
+        "b": {**base, **of("sscl", "small", "cifar10.top1")},
+        "u": {"kind": "unprinted", "unprinted": "a picture", "word": "nice"},
+    }
+    answer = {"about": ["b"], "date": "May", "text": "a slip", "source": "mail"}
+    vast, small, picture, odd = check([case(MAIN, statements=statements, answers={"x": answer})])
+    assert vast.message == "1 of 1 comparisons hold ('vast'), gaps 2 to 2"
+    assert vast.evidence == {
+        "statement": "a", "word": "vast", "quantifier": "all", "holding": 1, "total": 1, "pairs": 1,
+        "exceptions": [], "ties": [], "gaps": [2], "gaps_exact": ["2"], "answers": [],
+    }  # fmt: skip
+    assert small.evidence["answers"] == ["a slip (mail, May)"]
+    assert picture.model_dump() == {
+        "paper": "made_up",
+        "check": "order",
+        "cells": (),
+        "verdict": "untestable",
+        "message": "no number is printed: a picture",
+        "evidence": {"statement": "u", "word": "nice"},
+    }
+    assert odd.model_dump() == {
+        "paper": "made_up",
+        "check": "order",
+        "cells": ("t[cifar10.top1,sscl]", "t[cifar10.top1,simclr]", "t[cifar10.top1,dcl]"),
+        "verdict": "unsupported",
+        "message": (
+            "a gap of 5 points is called 'small', and one of 2 points 'vast' in a: words of size "
+            "carry no claim here"
+        ),
+        "evidence": {
+            "statement": "b", "other": "a", "gap": 5, "gap_exact": "5", "other_gap": 2,
+            "other_gap_exact": "2", "answers": ["a slip (mail, May)"],
+        },
+    }  # fmt: skip
+
+
+def test_a_long_list_of_exceptions_is_cut() -> None:
+    rows = {f"r{i}": {"cifar10.top1": f"{60 + i}.00"} for i in range(9)}
+    said = {
+        "kind": "superlative",
+        "best": ["t[cifar10.top1,r0]"],
+        "among": [f"t[cifar10.top1,r{i}]" for i in range(1, 9)],
+        "word": "best",
+    }
+    (found,) = check([case(table("t", rows), statements={"s": said})])
+    assert found.message.startswith(
+        "0 of 1 best cells are best ('best'); exceptions: 60.00 < 61.00 "
+    )
+    assert found.message.endswith("60.00 < 66.00 (t[cifar10.top1,r0] against t[cifar10.top1,r6]) …")
+    assert len(found.evidence["exceptions"]) == 8

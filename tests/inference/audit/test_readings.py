@@ -109,6 +109,12 @@ def test_swaps_are_all_that_swap_back(value: int, digits: int) -> None:
         assert sum(a != b for a, b in zip(back, text, strict=True)) == 2
 
 
+def test_swaps_keep_the_sign() -> None:
+    assert swaps(-210, 2) == [-120, -201]
+    assert swaps(10, 1) == [1]
+    assert swaps(0, 2) == []
+
+
 def test_digits_are_written_as_papers_write_them() -> None:
     assert [in_digits(v, 2) for v in (0, 5, 50, 8261, 10000)] == [
         "0.00", "0.05", "0.50", "82.61", "100.00",
@@ -183,6 +189,7 @@ def test_digits_swapped_in_the_text_match_what_swaps_into_the_range() -> None:
     made = swapped("swapped", [(636, 637)], 2, "points")
     matched = {v for a, b in made.ranges for v in range(a, b + 1)}
     assert matched == {*swaps(636, 2), *swaps(637, 2)}
-    assert made.kind == "points"
+    assert (made.name, made.kind) == ("swapped", "points")
+    assert swapped("no kind", [(12, 12)], 0) == Reading("no kind", ((21, 21),), "")
     assert swapped("too wide", [(0, 1000)], 2).ranges == ()
     assert swapped("just right", [(0, 999)], 2).ranges != ()

@@ -151,9 +151,10 @@ def across(first: Case, second: Case) -> Finding | None:
     settings = sorted({path for a, _ in differ for path in settings_apart(first, second, a)})
     about: dict[str, Any] = {
         "papers": [first.id, second.id],
-        "values": {
-            f"{a.cell} | {b.cell}": [100 * fraction(a), 100 * fraction(b)] for a, b in shared
-        },
+        "shared": [
+            {"cells": [a.cell, b.cell], "values": [100 * fraction(a), 100 * fraction(b)]}
+            for a, b in shared
+        ],
         "settings": settings,
     }
     common = f"{first.id} and {second.id} both print {len(shared)} measurements by name"
