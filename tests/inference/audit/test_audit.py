@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -211,3 +212,18 @@ def test_evidence_is_json(claims: Path) -> None:
     for one in audit(load_papers(claims)).findings:
         again: Any = json.loads(json.dumps(one.evidence, allow_nan=False))
         assert again == one.evidence
+
+
+def test_the_guide_s_paper_gives_what_the_guide_says(tmp_path: Path) -> None:
+    from reclaim.registry.claims import load_papers
+
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    guide = text.split("## Audit a paper of your own")[1].split("\n## ")[0]
+    blocks = [dedent(block.split("\n", 1)[1]) for block in guide.split("```")[1::2]]
+    names = ("paper.yaml", "tables/table1.csv", "tables/table1.yaml", "statements.yaml")
+    write(tmp_path, dict(zip(names, blocks, strict=True)))
+    found = audit(load_papers(tmp_path)).findings
+    (wrong,) = (one for one in found if one.verdict == "contradiction")
+    assert (wrong.check, wrong.evidence["statement"]) == ("arithmetic", "gain")
+    assert wrong.evidence["reading"] == "two digits of the text swapped"
+    assert "73.94 − 71.20 is 2.74 points" in wrong.message

@@ -177,8 +177,11 @@ def test_a_paper_s_denominator_is_named_by_its_batch() -> None:
 
 
 def test_what_does_not_fit_is_listed() -> None:
-    found = denominators(paper_of([*shares(COUNTS, 192), "60.68", "71.22"]))
+    found = denominators(paper_of([*shares(COUNTS, 192), "60.68", "71.22", "61.97"]))
     assert found.evidence["denominators"] == [192]
+    # 61.97 is 119/192 = 61.979 %, cut; 61.98 is there as well, rounded
+    assert found.evidence["unexplained"].pop() == found.evidence["otherwise_rounded"][0]
+    assert found.evidence["otherwise_rounded"] == ["t[top1,r16]"]
     assert found.evidence["unexplained"] == ["t[top1,r14]", "t[top1,r15]"]
     assert "t[top1,r14], t[top1,r15]" in found.message
 

@@ -320,7 +320,9 @@ def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
     fits = fitted(case, best)
     inside = [i for i in range(len(made.cells)) if _tables(made.locators[i]) & set(fits)]
     hits = [i for i in inside if _hit(made.cells[i], best)]
-    odd = [made.locators[i][0] for i in inside if i not in hits]
+    left_over = [i for i in inside if i not in hits]
+    odd = [made.locators[i][0] for i in left_over]
+    turned = [made.locators[i][0] for i in left_over if not misses([made.cells[i]], best.n)]
     stated = sorted({n for claim in case.accuracies.values() for n in case.images(claim)})
     runs = {claim.runs or 1 for claim in case.accuracies.values()}
     as_stated = any(n * r % best.n == 0 and n * r <= MOST for n in stated for r in runs)
@@ -336,6 +338,8 @@ def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
         message += f"Expected: {' or '.join(f'{n:,}' for n in stated)} images. "
     if odd:
         message += f"Not among them: {_few(odd)}. "
+    if turned:
+        message += f"Of these, rounded in another way: {_few(turned)}. "
     if left := [name for name in _result_tables(case) if name not in fits]:
         message += f"Nothing is said about {_few(left)}. "
     message += "Means over runs, and over batches of unequal size, are not k/n."
@@ -347,6 +351,7 @@ def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
         verdict,
         message,
         unexplained=odd,
+        otherwise_rounded=turned,
         tables=fits,
         not_fitted=left,
         named=named,
