@@ -124,34 +124,33 @@ def _missed(
 ) -> Finding:
     """Cells that are no k/n: first the innocent explanations, then how sure the rest is.
 
-    It is a contradiction where the other cells show that this table counts images in one run, or
-    where runs and batches are stated and explain nothing.
+    It is a contradiction only where runs and batches are stated: means over runs, and over batches
+    of unequal size, may print some k/n among others.
     """
-    values = list(cells.values())
-    batch = _batch(case, claims[0])
+    values, batch = list(cells.values()), _batch(case, claims[0])
     ragged = batch and of_batches(n, batch)
     if ragged and not misses(values, ragged * (runs or 1)):
         message = f"{shown}: {len(bad)} cells are no k/n, but can be means of unequal batches"
         return finding(case.id, CHECK, cells, "consistent", message, **about)
-    counted = _counted(values, n * (runs or 1))
+    mostly = 2 * len(bad) < len(cells)
     over = next((r for r in RUNS if not misses(values, n * r)), None)
-    if over and runs is None and not counted:
+    if over and runs is None and not mostly:
         message = (
             f"{shown}: {len(bad)} cells are no k/n; as means over {over} runs all would be, "
             "but no number of runs is stated"
         )
         return finding(case.id, CHECK, bad, "untestable", message, **about)
-    sure = counted or (runs is not None and batch is not None)
-    message = f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding. "
-    if counted:
-        message += f"The other {len(cells) - len(bad)} are, far beyond chance: so this table counts"
-    else:
-        message += "With one run over all images none would be missed; means over runs"
-        message += " or of unequal batches, or another n, would do it"
+    sure = runs is not None and batch is not None
+    message = f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding"
+    if not sure:
+        message += (
+            "; with each image counted once in one run the chance of that is 0, but a mean over "
+            "runs or of unequal batches, or another n, would do it"
+        )
     message += "; the number of correct answers would resolve it"
-    answers = case.answers(*bad)
     verdict: AuditVerdict = "contradiction" if sure else "implausible"
-    return finding(case.id, CHECK, bad, verdict, message, answers=answers, **about)
+    answers = case.answers(*bad)
+    return finding(case.id, CHECK, bad, verdict, message, chance=0, answers=answers, **about)
 
 
 def _batch(case: Case, claim: ValueClaim) -> int | None:
@@ -159,14 +158,6 @@ def _batch(case: Case, claim: ValueClaim) -> int | None:
     protocol = case.paper.protocol_of(claim.recipe, claim.dataset)
     stated = protocol.get(f"evaluate.{claim.evaluation}.batch")
     return stated.value if stated is not None and stated.source != "assumed" else None
-
-
-def _counted(cells: list[Cell], n: int) -> bool:
-    """Whether most cells are k/n, and more than chance explains (p below the alarm)."""
-    hits = len(cells) - len(misses(cells, n))
-    chance = coverage(0, cells[0][0], n, cells[0][0], "mixed") / (cells[0][0] + 1)
-    p = float(tail(np.array([hits]), len(cells), np.array([chance]))[0])
-    return 2 * hits > len(cells) and p < ALARM
 
 
 def misses(cells: Sequence[Cell], n: int) -> list[int]:
