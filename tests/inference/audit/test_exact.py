@@ -76,6 +76,13 @@ def test_the_switch_to_bounds_is_where_it_is_said() -> None:
     assert not binomial_tail(990, EXACT + 1).exact
     assert EXACT == 2000
     assert binomial_tail(0, EXACT + 1).upper == Fraction(1, 2 ** (EXACT + 1))
+    assert not mcnemar(2, EXACT // 2).exact
+    assert mcnemar(2, EXACT // 2, exact=True).exact
+    assert mcnemar(1, EXACT) == mcnemar(0, EXACT) == Bounds.of(1)
+    assert binomial_tail(0, MOST).exact
+    for trials in (EXACT, EXACT + 1):
+        assert binomial_tail(5, trials, Fraction(0)) == Bounds.of(1)
+        assert binomial_tail(5, trials, Fraction(1)) == Bounds.of(0)
 
 
 def test_a_tail_refuses_what_is_no_chance_and_no_number_of_trials() -> None:

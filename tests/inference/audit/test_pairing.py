@@ -66,6 +66,7 @@ def test_above_the_exact_range_the_bounds_hold_the_exact_ends() -> None:
         low, high = p_range(exactly(one), exactly(other), 10_000)
         assert low == Bounds.of(Fraction(2, 2 ** (one - other)))
         true = mcnemar(one - other, min(other, 10_000 - one), exact=True)
+        assert true.exact
         assert high.lower <= true.upper <= high.upper
 
 

@@ -72,6 +72,9 @@ def test_a_printed_fraction_is_read_in_its_own_units() -> None:
     fractions = table("main", {"a": {"top1": "0.751"}}, columns={"top1": {"unit": "fraction"}})
     made = case(fractions)
     assert correct(made, made.values["main[top1,a]"], 1000) == Counts(751, 751)
+    fractions = table("main", {"a": {"top1": "0.62"}}, columns={"top1": {"unit": "fraction"}})
+    made = case(fractions)
+    assert correct(made, made.values["main[top1,a]"], 192) == Counts(119, 119)
 
 
 def test_stated_numbers_come_first_then_inferred_ones() -> None:
@@ -95,7 +98,7 @@ def test_stated_numbers_come_first_then_inferred_ones() -> None:
 
 
 def test_means_over_runs_and_too_many_images_have_no_size() -> None:
-    made = case(table("main", CELLS, rows={"a": {"runs": 3}, "b": {"runs": 1}}))
+    made = case(table("main", CELLS, rows={"a": {"runs": 2}, "b": {"runs": 1}}))
     assert sizes(made, (made.values[A],)) == ()
     assert sizes(made, (made.values[A], made.values[B])) == ()
     assert len(sizes(made, (made.values[B],))) == 1

@@ -14,6 +14,7 @@ from reclaim.registry.datasets import DATASETS
 
 if TYPE_CHECKING:
     from reclaim.inference.audit.denominators import Inference
+    from reclaim.inference.audit.granularity import Distinct
 
 # Settings that count images; metrics that are no share of correct answers, whatever their unit.
 SIZES = frozenset({"batch", "test_batch", "test_images", "queue", "subset", "local_crops"})
@@ -63,7 +64,7 @@ class Case:
 
     def entity(self, claim: ValueClaim) -> tuple[str, ...]:
         """What a cell measures: its claim's entity, without knobs at the protocol's own value."""
-        usual = self.paper.protocol_of(claim.recipe, claim.dataset)
+        usual = self.protocol(claim)
         knobs = {
             name: value
             for name, value in claim.knobs.items()
@@ -101,6 +102,24 @@ class Case:
             styles[key] = max(styles.get(key, 0), decimals(claim.printed))
         return styles
 
+    def protocol(self, claim: ValueClaim) -> dict[str, ProtocolValue]:
+        """The protocol that gave a cell, by path."""
+        run = claim.recipe, claim.dataset
+        if run not in self._protocols:
+            self._protocols[run] = self.paper.protocol_of(*run)
+        return self._protocols[run]
+
+    @cached_property
+    def _protocols(self) -> dict[tuple[str, str], dict[str, ProtocolValue]]:
+        return {}
+
+    @cached_property
+    def distinct(self) -> Distinct:
+        """The paper's distinct measurements, for check `granularity`."""
+        from reclaim.inference.audit.granularity import distinct
+
+        return distinct(self)
+
     def images(self, claim: ValueClaim) -> dict[int, str]:
         """The numbers of test images that are said or taken, and where from, the likeliest first.
 
@@ -108,7 +127,7 @@ class Case:
         from an evaluation that drops the last small batch (`evaluate.<kind>.test_batch`), else the
         size of the data set's test set.
         """
-        protocol = self.paper.protocol_of(claim.recipe, claim.dataset)
+        protocol = self.protocol(claim)
         stated: dict[int, str] = {}
         if fact := protocol.get("facts.test_images"):
             said: list[Reading | ProtocolValue] = [fact]

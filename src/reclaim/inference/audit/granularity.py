@@ -155,7 +155,7 @@ def _missed(
 
 def _batch(case: Case, claim: ValueClaim) -> int | None:
     """The stated batch of an evaluation."""
-    protocol = case.paper.protocol_of(claim.recipe, claim.dataset)
+    protocol = case.protocol(claim)
     stated = protocol.get(f"evaluate.{claim.evaluation}.batch")
     return stated.value if stated is not None and stated.source != "assumed" else None
 
@@ -202,7 +202,7 @@ def _at(n: int, where: str, runs: int | None, unit: int, cells: list[Cell]) -> d
 
 
 @dataclass(frozen=True)
-class Printed:
+class Distinct:
     """The distinct measurements of a paper: their cells (all that print one) and groupings."""
 
     cells: list[Cell]
@@ -210,10 +210,10 @@ class Printed:
     groups: dict[str, list[int]]
 
 
-def distinct(case: Case) -> Printed:
+def distinct(case: Case) -> Distinct:
     """A paper's accuracies, an entity that is printed twice alike once; groupings by name."""
     index: dict[tuple[Any, ...], int] = {}
-    made = Printed([], [], {})
+    made = Distinct([], [], {})
     chosen = _spread(
         [c for c in case.accuracies.values() if _in_range(cell_of(c, case.decimals(c)))]
     )
@@ -247,7 +247,7 @@ def _groupings(locator: str) -> tuple[str, str, str]:
 
 def inference(case: Case) -> Inference:
     """`infer` for a paper."""
-    made = distinct(case)
+    made = case.distinct
     return infer(made.cells, made.groups)
 
 
@@ -268,7 +268,7 @@ def fitted(case: Case, best: Class) -> dict[str, float]:
 
     A table is fitted where that is below the alarm, so a table of two cells hardly ever is.
     """
-    made = distinct(case)
+    made = case.distinct
     tables = {name: index for name, index in made.groups.items() if name in case.paper.tables}
     fits: dict[str, float] = {}
     for name, index in tables.items():
@@ -283,7 +283,7 @@ def fitted(case: Case, best: Class) -> dict[str, float]:
 def denominators(case: Case) -> Finding:
     """What the numbers of a paper say about how many images they were counted on."""
     found = case.inference
-    made = distinct(case)
+    made = case.distinct
     cells = [locators[0] for locators in made.locators]
     about: dict[str, Any] = {
         "kind": "denominators",
@@ -306,7 +306,7 @@ def denominators(case: Case) -> Finding:
     return finding(case.id, CHECK, cells, "consistent", message, **about)
 
 
-def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
+def _found(case: Case, made: Distinct, about: dict[str, Any]) -> Finding:
     best = case.inference.classes[0]
     fits = fitted(case, best)
     inside = [i for i in range(len(made.cells)) if _tables(made.locators[i]) & set(fits)]
@@ -354,7 +354,7 @@ def _found(case: Case, made: Printed, about: dict[str, Any]) -> Finding:
     )
 
 
-def cells_of(made: Printed) -> list[str]:
+def cells_of(made: Distinct) -> list[str]:
     """Every locator."""
     return [cell for locators in made.locators for cell in locators]
 

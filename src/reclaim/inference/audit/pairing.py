@@ -72,10 +72,9 @@ def p_range(one: Counts, other: Counts, images: int) -> tuple[Bounds, Bounds]:
     if not all(0 <= c.least <= c.most <= images for c in (one, other)):
         raise ValueError(f"{one} and {other}; expected counts from 0 to {images}")
     upper, lower = _ordered(one, other)
-    p_min, narrowest = mcnemar(upper.most - lower.least, 0), upper.least - lower.most
-    if narrowest <= 0:
-        return p_min, Bounds.of(1)
-    return p_min, mcnemar(narrowest, fewest(upper.least, lower.most, images))
+    narrowest = max(0, upper.least - lower.most)
+    p_max = mcnemar(narrowest, fewest(upper.least, lower.most, images))
+    return mcnemar(upper.most - lower.least, 0), p_max
 
 
 def flip(gap: int, most: int, alpha: Fraction = ALPHA) -> int | None:

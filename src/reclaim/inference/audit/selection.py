@@ -41,7 +41,7 @@ def optimism(settings: int, images: int, accuracy: Fraction) -> float:
 
     if settings < 1 or images < 1 or not 0 <= accuracy <= 1:
         raise ValueError(f"best of {settings} settings at {accuracy} of {images} images")
-    below = bdtr(np.arange(images, dtype=float), images, float(accuracy))
+    below = bdtr(np.arange(images), images, float(accuracy))
     return float(np.sum(1 - below**settings) / images - float(accuracy))
 
 
