@@ -71,6 +71,26 @@ def test_every_step_to_the_end_of_a_tail_is_within_the_bounds() -> None:
                     assert found.upper - found.lower <= true / 10**30
 
 
+def test_bounds_of_products_and_quotients_hold_them() -> None:
+    """The steps by themselves: every rounding goes outward, by no more than a unit."""
+    rng = np.random.default_rng(9)
+    for _ in range(200):
+        a, b, c, d = (int(k) for k in rng.integers(1, 2**62, 4))
+        one = exact._Scaled(a**4, a**4 + b, -7)  # longer than BITS, so that it is cut
+        other = exact._Scaled(c**3, c**3 + d, 5)
+        for made, low, high in (
+            (one.cut(), one.lower, one.upper),
+            (one * other, one.lower * other.lower, one.upper * other.upper),
+            (one / other, Fraction(one.lower, other.upper), Fraction(one.upper, other.lower)),
+        ):
+            shift = {1: -7, 2: -2, 3: -12}[1 + (made == one * other) + 2 * (made == one / other)]
+            unit = Fraction(2) ** made.exponent
+            low, high = low * Fraction(2) ** shift, high * Fraction(2) ** shift
+            assert made.lower * unit <= low < (made.lower + 1) * unit
+            assert (made.upper - 1) * unit < high <= made.upper * unit
+            assert made.upper.bit_length() <= exact.BITS + 1
+
+
 def test_the_switch_to_bounds_is_where_it_is_said() -> None:
     assert binomial_tail(990, EXACT).exact
     assert not binomial_tail(990, EXACT + 1).exact

@@ -10,6 +10,7 @@ from reclaim.inference.audit.readings import (
     MOST_READINGS,
     WHOLE,
     Reading,
+    Search,
     covered,
     in_digits,
     interval,
@@ -75,6 +76,7 @@ def test_ends_meet_to_nearest_and_do_not_where_a_whole_unit_is_allowed() -> None
     assert meets("1.3", (F(1), F(12001, 10000)), WHOLE)
     assert not meets("1.3", (F(1), F(12, 10)), WHOLE)
     assert not meets("1.3", (F(14, 10), F(2)), WHOLE)
+    assert meets("1.3", (F(1), F(2)), WHOLE)
 
 
 @pytest.mark.parametrize("digits", [0, 1, 2])
@@ -164,6 +166,15 @@ def test_the_search_counts_strings_down_to_a_negative_number_too() -> None:
     found = search("-0.2", [[Reading("a", ((-2, -2), (1, 5)))]])
     assert found.chance == F(1, 5)
     assert len(found.fits) == 1
+
+
+def test_a_reading_has_a_name_and_a_kind_or_none() -> None:
+    assert reading("x", (F(1), F(2)), 0) == Reading("x", ((1, 2),), "")
+    assert reading("x", (F(1), F(2)), 1, "points") == Reading("x", ((10, 20),), "points")
+
+
+def test_nothing_tried_fits_nothing() -> None:
+    assert search("1.0", []) == Search((), 0, F(0))
 
 
 def test_the_search_takes_so_many_readings_of_one_kind_and_no_more() -> None:
