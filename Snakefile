@@ -1,8 +1,12 @@
 # Every stage from data to report, once per scale: `snakemake --cores all --config scale=fashion`.
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version, validate
 
 from reclaim.records import ReclaimError
 from reclaim.registry import jobs
+from reclaim.registry.rehearsal import rehearsal_of
 
 min_version("9.27")
 
@@ -11,21 +15,34 @@ configfile: "params.yaml"
 
 
 validate(config, "workflow/schemas/params.schema.yaml")
+SWEEPS = str(config["sweeps"]).lower() == "true"  # `--config sweeps=true` is text
+REHEARSED = str(config["rehearsal"]).lower() == "true"
 try:
-    jobs.resolve(config["scale"])
-    PLAN = jobs.read_plan(config["scale"])
+    SCALE = rehearsal_of(config["scale"]) if REHEARSED else config["scale"]
+    jobs.resolve(SCALE, sweeps=SWEEPS)
+    PLAN = jobs.read_plan(SCALE, SWEEPS)
 except ReclaimError as error:
     raise WorkflowError(str(error))
+for run in PLAN.runs if REHEARSED else ():
+    if run.variant:
+        print(f"{run.id}: {run.variant}: two runs are to fit into 24 GiB", file=sys.stderr)
 
 RESULTS = f"results/{PLAN.scale}"
 GPUS = int(PLAN.scale == "paper")
-PROTOCOLS = sorted({protocol.kind for protocol in PLAN.protocols.values()})
 RUNS = [f"{run.recipe}/{run.id}" for run in PLAN.runs]
+EVALUATIONS = [
+    f"{run.recipe}/{run.id}/{PLAN.protocols[name].kind}"
+    for run in PLAN.runs
+    for name in run.protocols
+]
+MEMORY = {run.id: run.cost.memory_mib for run in PLAN.runs}
+INITS = {run.id: str(jobs.init_manifest(Path(RESULTS), run.init)) for run in PLAN.runs if run.init}
 
 
 wildcard_constraints:
     recipe="[a-z0-9_]+",
     dataset="[a-z0-9_]+",
+    weights="[a-z0-9_]+",
     tail="[0-9a-f]{8}-s[0-9]+",
 
 
@@ -39,6 +56,7 @@ localrules:
     all,
     audit,
     fetch,
+    fetch_weights,
     gather,
     judge,
     report,
@@ -48,5 +66,9 @@ rule all:
     default_target: True
     input:
         expand(f"{RESULTS}/runs/{{run}}/run.json", run=RUNS),
-        f"{RESULTS}/report.html",
+        [] if REHEARSED else f"{RESULTS}/report.html",
         "results/audit.json",
+        expand(
+            f"{RESULTS}/evaluations/{{evaluation}}/metrics.json",
+            evaluation=EVALUATIONS if REHEARSED else [],
+        ),

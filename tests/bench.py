@@ -1,7 +1,7 @@
 """`make bench`: how much of the bare network's speed a recipe keeps, and how fast the verbs start.
 
 A round times the same number of optimiser steps twice: on ready tensors with a plain mean-square
-loss, and as a run takes them (batch, two augmented views, network, steps, loss, update). The ratio
+loss, and as a run takes them (batch, augmented views, networks, steps, loss, update). The ratio
 is taken round by round, so a machine whose speed drifts does not matter.
 """
 
@@ -49,16 +49,15 @@ def recipe_speed(scale: str, recipe: str, device: torch.device) -> tuple[float, 
     training = train.start(job, load_images(job.config.dataset, device, DATA), device)
     order = train.epoch_order(training)
     config = job.config
-    ready = torch.randn(
-        2 * config.batch, config.dataset.channels, config.dataset.size, config.dataset.size,
-        generator=torch.Generator().manual_seed(0),
-    ).to(device, memory_format=torch.channels_last)  # fmt: skip
+    chosen = order[: config.batch]
+    ready = train.make_views(training, chosen)
 
     def bare() -> None:
         for _ in range(STEPS):
             training.optimiser.zero_grad(set_to_none=True)
-            outputs = train.forward(training, ready, torch.zeros(0))
-            (outputs.z1.square().mean() + outputs.z2.square().mean()).backward()
+            seen = vars(train.forward(training, ready, chosen)).values()
+            learned = [part for part in seen if part is not None and part.requires_grad]
+            torch.stack([part.square().mean() for part in learned]).sum().backward()
             training.optimiser.step()
 
     def whole() -> None:
@@ -68,7 +67,7 @@ def recipe_speed(scale: str, recipe: str, device: torch.device) -> tuple[float, 
 
     pairs = [(seconds(bare, device), seconds(whole, device)) for _ in range(SETTLE + ROUNDS)]
     timed = pairs[SETTLE:]
-    views = 2 * config.batch * STEPS
+    views = (2 + config.local_crops) * config.batch * STEPS
     return (
         views / statistics.median(run_time for _, run_time in timed),
         statistics.median(bare_time / run_time for bare_time, run_time in timed),

@@ -31,12 +31,27 @@ TINY: dict[str, Any] = {
     "epochs": 3,
     "batch": 16,
     "precision": "float32",
+    "network.predictor_hidden": 8,
+    "twin.momentum": 0.9,
+    "twin.queue": 32,
+}
+DINO: dict[str, Any] = {
+    "network.head_norm": True,
+    "network.prototypes": 16,
+    "temperature": 0.1,
+    "twin.centre_momentum": 0.9,
+    "local_crops": 2,
+    "local_views": [
+        {"op": "random_resized_crop", "params": {"size": 6, "scale": [0.2, 0.6]}},
+        {"op": "normalise", "params": {"mean": [0.3], "std": [0.4]}},
+    ],
 }
 
 
 def tiny_config(recipe: str, **changes: Any) -> Config:
     """A config of seconds; `changes` by dotted path, with __ for the dot."""
-    settings = TINY | {path.replace("__", "."): value for path, value in changes.items()}
+    settings = TINY | (DINO if recipe == "dino" else {})
+    settings |= {path.replace("__", "."): value for path, value in changes.items()}
     return resolve_config("tiny", recipe, settings)
 
 

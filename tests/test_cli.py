@@ -16,7 +16,7 @@ RECLAIM = Path(sys.executable).parent / "reclaim"
 VERBS = ("plan", "resolve", "pretrain", "evaluate", "gather", "judge", "verify", "report")
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "fetch data"])
+@pytest.mark.parametrize("verb", [*VERBS, "fetch data", "fetch weights"])
 def test_every_verb_shows_an_example(verb: str) -> None:
     shown = CliRunner().invoke(cli.app, [*verb.split(), "--help"])
     assert shown.exit_code == 0
@@ -28,7 +28,12 @@ def test_every_verb_shows_an_example(verb: str) -> None:
     [
         ("plan --scale digist", "unknown scale 'digist'; known: digits, fashion, paper"),
         ("resolve --scale digist", "unknown scale 'digist'; planned: digits, fashion, paper"),
+        ("resolve --scale digits.sweeps", "unknown scale 'digits.sweeps'; planned: digits"),
         ("fetch data digist", "digits"),
+        (
+            "fetch weights dino_resnet",
+            "weights 'dino_resnet' are not known; did you mean dino_resnet50? known:",
+        ),
         ("pretrain", "name a run, or a recipe with --recipe"),
         ("evaluate a b", "one run at a time, not a, b; or name a --recipe"),
         ("pretrain --recipe simclr --scale digist", "unknown scale 'digist'"),
@@ -37,6 +42,7 @@ def test_every_verb_shows_an_example(verb: str) -> None:
         ("pretrain --recipe simclrr", "no recipe 'simclrr' in plan 'digits'; it has: simclr"),
         ("evaluate --recipe simclr --protocol lin", "unknown protocol 'lin'; known: linear, knn"),
         ("gather --scale digist", "unknown scale 'digist'"),
+        ("evaluate x --recipe simclr", "and not both"),
         ("judge --scale digist", "unknown scale 'digist'"),
         ("report --scale digist", "unknown scale 'digist'"),
         (

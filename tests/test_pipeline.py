@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from reclaim.records import Plan, render
+from reclaim.records import Plan, Run, render
 from reclaim.registry import jobs, plan
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ("simclr", "hcl", "untrained")
+RECIPES = ("simclr", "hcl", "dino", "simclr_dino", "untrained")
+TUNED = ("simclr", "simclr_dino", "untrained")
+SWEPT = "simclr_dino_enlarge"
 PARTS = ("Snakefile", "dvc.yaml", ".dvcignore", "profiles", "workflow", "src", "envs")
 
 
@@ -41,33 +43,39 @@ class Project:
             ("scale: digits", "scale: tiny"),
             ("seeds: 3", "seeds: 1"),
             ("epochs: {value: 30", "epochs: {value: 2"),
+            ("fine_tune.epochs: {value: 10", "fine_tune.epochs: {value: 1"),
             ("warmup_epochs: {value: 3", "warmup_epochs: {value: 1"),
             ("value: [16, 32, 64]", "value: [4, 8]"),
         ):
             assert old in scale
             scale = scale.replace(old, new, 1)
         (folder / "workflow/scales/tiny.yaml").write_text(scale, encoding="utf-8")
-        recipes = "".join(f"  {name}: {{}}\n" for name in RECIPES)
-        params = f"scale: tiny\ndataset: digits\njobs: 2\nrecipes:\n{recipes}"
+        recipes = "".join(f"  {name}: {{}}\n" for name in RECIPES if name != "simclr_dino")
+        params = f"scale: tiny\nsweeps: false\ndataset: digits\njobs: 2\nrecipes:\n{recipes}"
+        params += "from_dino:\n  simclr_dino: {}\n"
         (folder / "params.yaml").write_text(params, encoding="utf-8")
         self.write_plan(seeds=1)
 
     def write_plan(self, seeds: int) -> None:
-        """The plan of the scale, cut down to three recipes."""
+        """The plan of the scale, cut down to a few recipes, and one row of a sweep."""
         here = Path.cwd()
         os.chdir(self.folder)
         try:
             scale = Path("workflow/scales/tiny.yaml")
             text = re.sub(r"seeds: \d", f"seeds: {seeds}", scale.read_text(encoding="utf-8"))
             scale.write_text(text, encoding="utf-8")
-            made = plan.build_plan("tiny")
+            made, apart = plan.build_plans("tiny")
         finally:
             os.chdir(here)
-        kept = tuple(run for run in made.runs if run.recipe in RECIPES)
-        used = {run.config for run in kept}
-        configs = {key: value for key, value in made.configs.items() if key in used}
-        cut = made.model_copy(update={"runs": kept, "configs": configs})
-        (self.folder / "workflow/plans/tiny.json").write_text(render(cut), encoding="utf-8")
+        self.cut(made, "tiny", [run for run in made.runs if run.recipe in RECIPES])
+        swept = [run for run in apart.runs if (run.recipe, run.seed) == (SWEPT, 0)]
+        self.cut(apart, "tiny.sweeps", swept[:1])
+
+    def cut(self, made: Plan, name: str, kept: list[Run]) -> None:
+        """Write a plan with some of its runs alone."""
+        configs = {run.config: made.configs[run.config] for run in kept}
+        less = made.model_copy(update={"runs": tuple(kept), "configs": configs})
+        (self.folder / f"workflow/plans/{name}.json").write_text(render(less), encoding="utf-8")
 
     @property
     def plan(self) -> Plan:
@@ -109,12 +117,13 @@ class Project:
         return done.stdout + done.stderr
 
     def snakemake(self, *arguments: str) -> str:
+        """Snakemake at the scale; the first arguments may be more of the configuration."""
         return self.run("snakemake", "--cores", "2", "--config", "scale=tiny", *arguments)
 
-    def planned(self) -> dict[str, int]:
+    def planned(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule a dry run wants."""
-        text = self.snakemake("-n")
-        counts = re.findall(r"^([a-z]+) +(\d+)$", text, flags=re.MULTILINE)
+        text = self.snakemake(*arguments, "-n")
+        counts = re.findall(r"^([a-z_]+) +(\d+)$", text, flags=re.MULTILINE)
         return {rule: int(count) for rule, count in counts if rule not in ("all", "total")}
 
     def trained(self) -> dict[str, tuple[int, int]]:
@@ -123,6 +132,11 @@ class Project:
         for path in sorted((self.folder / "results/tiny/runs").glob("*/*/encoder.safetensors")):
             found[path.parent.name] = (path.stat().st_mtime_ns, path.stat().st_ino)
         return found
+
+    def retrained(self, before: dict[str, tuple[int, int]]) -> set[str]:
+        """The recipes of which an encoder was written since."""
+        now = self.trained()
+        return {name.split("-")[0] for name in now if now[name] != before.get(name)}
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
@@ -138,14 +152,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_one_command_leads_from_nothing_to_the_report(project: Project) -> None:
     assert project.planned() == {
-        "fetch": 1, "pretrain": 3, "evaluate": 3, "gather": 1, "judge": 1, "report": 1
+        "fetch": 1, "pretrain": 5, "evaluate": 5, "fine_tune": 3, "gather": 1, "judge": 1,
+        "report": 1,
     }  # fmt: skip
     project.snakemake()
     results = project.folder / "results/tiny"
     assert (results / "report.html").stat().st_size > 10_000
     verdicts = json.loads((results / "verdicts.json").read_text())["verdicts"]
     assert {verdict["verdict"].split(":")[0] for verdict in verdicts} == {"untestable"}
-    assert len(project.trained()) == 3
+    assert len(project.trained()) == 5
+    tuned = sorted(
+        path.parts[-4] for path in results.glob("evaluations/*/*/fine_tune/metrics.json")
+    )
+    assert tuned == sorted(TUNED)
     log = next((results / "logs/simclr").glob("*.pretrain.log")).read_text().splitlines()
     assert [line.split("epoch ")[1].split()[0] for line in log] == ["1/2", "2/2"]
 
@@ -179,8 +198,19 @@ def test_an_edited_step_retrains_the_runs_that_use_it(project: Project) -> None:
     project.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
     assert project.planned()["pretrain"] == 1
     project.snakemake()
-    changed = {name for name, made in project.trained().items() if made != before[name]}
-    assert {name.split("-")[0] for name in changed} == {"hcl"}
+    assert project.retrained(before) == {"hcl"}
+
+
+def test_an_edited_loss_of_a_first_training_retrains_what_starts_from_it(project: Project) -> None:
+    before = project.trained()
+    project.edit(
+        "src/reclaim/learning/objectives.py", "torch.stack(pairs).mean()",
+        "2.0 * torch.stack(pairs).mean()",
+    )  # fmt: skip
+    assert project.planned()["pretrain"] == 2
+    project.snakemake()
+    assert project.retrained(before) == {"dino", "simclr_dino"}
+    assert "Nothing to be done" in project.snakemake()
 
 
 def test_an_edited_probe_retrains_nothing_and_measures_anew(project: Project) -> None:
@@ -188,16 +218,63 @@ def test_an_edited_probe_retrains_nothing_and_measures_anew(project: Project) ->
     project.edit("src/reclaim/learning/evaluate.py", "std=0.01", "std=0.02")
     wanted = project.planned()
     assert "pretrain" not in wanted
-    assert wanted["evaluate"] == 3
+    assert wanted["evaluate"] == 5
+    assert "fine_tune" not in wanted
     project.snakemake()
     assert project.trained() == before
     assert "Nothing to be done" in project.snakemake()
 
 
+def test_edited_fine_tuning_does_no_probe_again(project: Project) -> None:
+    probes = project.folder / "results/tiny/evaluations"
+    before = {path: path.stat().st_mtime_ns for path in probes.glob("*/*/linear/metrics.json")}
+    project.edit("src/reclaim/learning/finetune.py", "std=0.01", "std=0.02")
+    wanted = project.planned()
+    assert wanted["fine_tune"] == 3
+    assert not {"pretrain", "evaluate"} & set(wanted)
+    project.snakemake()
+    assert len(before) == 5
+    assert all(path.stat().st_mtime_ns == made for path, made in before.items())
+    assert "Nothing to be done" in project.snakemake()
+
+
+def test_a_sweep_is_planned_apart_and_shares_the_other_runs(project: Project) -> None:
+    assert not project.planned()
+    wanted = project.planned("sweeps=true")
+    assert (wanted["pretrain"], wanted["evaluate"], wanted["fine_tune"]) == (1, 1, 1)
+    before = project.trained()
+    project.snakemake("sweeps=true")
+    assert project.retrained(before) == {SWEPT}
+    table = project.folder / "results/tiny/measurements.csv"
+    assert f",{SWEPT}-" in table.read_text(encoding="utf-8")
+    assert "Nothing to be done" in project.snakemake("sweeps=true")
+    assert set(project.planned()) <= {"gather", "judge", "report"}
+    project.snakemake()
+    assert f",{SWEPT}-" in table.read_text(encoding="utf-8")
+
+
+def test_a_run_whose_first_training_is_missing_says_so(project: Project) -> None:
+    runs = project.folder / "results/tiny/runs"
+    kept = project.folder / "results/kept"
+    kept.mkdir()
+    for name in ("dino", "simclr_dino"):
+        shutil.move(runs / name, kept / name)
+    [row] = [run for run in project.plan.runs if run.recipe == "simclr_dino"]
+    done = project.start("reclaim", "pretrain", row.id)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"run `reclaim pretrain {row.init}` first" in done.stderr
+    assert not (runs / "simclr_dino").exists()
+    project.snakemake()
+    for path in sorted(kept.glob("*/*/encoder.safetensors")):
+        assert (runs / path.relative_to(kept)).read_bytes() == path.read_bytes()
+    shutil.rmtree(kept)
+
+
 def test_an_added_seed_trains_that_seed_alone(project: Project) -> None:
     before = project.trained()
     project.write_plan(seeds=2)
-    assert project.planned()["pretrain"] == 3
+    assert project.planned()["pretrain"] == 5
     project.snakemake()
     after = project.trained()
     assert {name: after[name] for name in before} == before
@@ -223,16 +300,17 @@ def test_after_dvc_snakemake_trains_nothing_and_stale_runs_of_either_are_made_an
     project: Project,
 ) -> None:
     folder = project.folder / "results/tiny"
-    for name in ("runs/hcl", "evaluations/hcl"):
+    for name in ("runs/hcl", "evaluations/hcl", "runs/dino", "runs/simclr_dino"):
         shutil.rmtree(folder / name)
-    project.run("dvc", "repro")
+    ordered = project.run("dvc", "repro")
+    assert ordered.index("'pretrain@dino'") < ordered.index("'pretrain_from_dino@simclr_dino'")
     before = project.trained()
     project.snakemake()
     assert project.trained() == before
     project.edit("src/reclaim/learning/steps.py", "weight = (1.0 * share *", "weight = (share *")
+    project.edit("src/reclaim/learning/objectives.py", "2.0 * torch.stack(", "torch.stack(")
     project.run("dvc", "repro")
-    changed = {name for name, made in project.trained().items() if made != before[name]}
-    assert {name.split("-")[0] for name in changed} == {"hcl"}
+    assert project.retrained(before) == {"hcl", "dino", "simclr_dino"}
     after = project.trained()
     project.snakemake()
     assert project.trained() == after

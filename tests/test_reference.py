@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from reclaim.inference.measurements import expected_of, gather, read
-from reclaim.inference.verdicts import judge
+from reclaim.inference.verdicts import judge, plan_of
 from reclaim.records import EvaluationManifest, RunManifest, content_hash, render, stamps_hold
 from reclaim.records import read as read_record
 from reclaim.registry.claims import load_papers
@@ -17,6 +17,7 @@ from reclaim.registry.jobs import read_plan
 
 REFERENCE = Path("results/reference")
 SCALES = ("digits", "fashion")
+INCOMPLETE: dict[str, set[str]] = {"fashion": set()}
 
 
 def evaluations(scale: str) -> list[tuple[Path, EvaluationManifest]]:
@@ -25,12 +26,14 @@ def evaluations(scale: str) -> list[tuple[Path, EvaluationManifest]]:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_planned_run_and_evaluation_is_there(scale: str) -> None:
-    plan = read_plan(scale)
+def test_what_is_there_is_planned_and_measured_in_every_way(scale: str) -> None:
+    plan = read_plan(scale, sweeps=True)
     runs = {path.parent.name for path in (REFERENCE / scale / "runs").glob("*/*/run.json")}
-    assert runs == {run.id for run in plan.runs}
+    assert runs <= {run.id for run in plan.runs}
     found = {(manifest.run, manifest.protocol) for _, manifest in evaluations(scale)}
-    assert found == set(expected_of(plan))
+    assert found == {(run, kind) for run, kind in expected_of(plan) if run in runs}
+    missing = {run.recipe for run in read_plan(scale).runs if run.id not in runs}
+    assert not missing - INCOMPLETE.get(scale, set())
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -57,8 +60,8 @@ def test_measurements_and_verdicts_are_what_the_verbs_make_of_them(
     scale: str, tmp_path: Path
 ) -> None:
     shutil.copytree(REFERENCE / scale / "evaluations", tmp_path / scale / "evaluations")
-    made = gather(scale, tmp_path, expected_of(read_plan(scale)))
+    made = gather(scale, tmp_path, expected_of(plan_of(scale)))
     assert made.read_bytes() == (REFERENCE / scale / "measurements.csv").read_bytes()
-    verdicts = judge(scale, load_papers(), read_plan(scale), read(made))
+    verdicts = judge(scale, load_papers(), plan_of(scale), read(made))
     assert render(verdicts) == (REFERENCE / scale / "verdicts.json").read_text(encoding="utf-8")
     assert {verdict.verdict.split(":")[0] for verdict in verdicts.verdicts} == {"untestable"}

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from reclaim.records import Plan, ReclaimError, Run
+from reclaim.records import EvaluateJob, Plan, PretrainJob, ReclaimError, Run
 
 app = typer.Typer(
     add_completion=False,
@@ -24,7 +24,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Re-run what papers claim, and say what holds.",
 )
-fetch_app = typer.Typer(no_args_is_help=True, help="Get data: verified, unpacked once, stored.")
+fetch_app = typer.Typer(
+    no_args_is_help=True, help="Get data or weights: verified, unpacked once, stored."
+)
 app.add_typer(fetch_app, name="fetch")
 
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="digits, fashion or paper.")]
@@ -33,7 +35,9 @@ MaybeScale = Annotated[str | None, typer.Option("--scale", "-s", help="Its scale
 RecipeOption = Annotated[str | None, typer.Option(help="All runs of a recipe instead of one.")]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes side by side, one thread each.")]
 
-PROTOCOLS = ("linear", "knn", "geometry")
+SweepsOption = Annotated[bool, typer.Option("--sweeps", help="Also what is planned apart.")]
+
+PROTOCOLS = ("linear", "knn", "geometry", "fine_tune")
 
 
 class Device(Enum):
@@ -68,31 +72,35 @@ def plan(
 ) -> None:
     """Turn claims into runs: write `workflow/plans/SCALE.json` and show its cost.
 
+    The sweeps are planned apart, in `SCALE.sweeps.json`.
+
     Example: `reclaim plan --scale fashion`
     """
     from reclaim.records import render, write_text_if_changed
-    from reclaim.registry.jobs import PLANS
-    from reclaim.registry.plan import build_plan
+    from reclaim.registry.jobs import plan_path
+    from reclaim.registry.plan import build_plans
     from reclaim.report.terminal import show_plan
 
-    made = build_plan(scale)
-    path = PLANS / f"{scale}.json"
+    main, sweeps = build_plans(scale)
+    for made, path in ((main, plan_path(scale)), (sweeps, plan_path(scale, sweeps=True))):
+        if not check:
+            write_text_if_changed(path, render(made))
+        elif not path.is_file() or path.read_text(encoding="utf-8") != render(made):
+            raise ReclaimError(f"{path}: out of date; run `reclaim plan --scale {scale}`")
     if not check:
-        write_text_if_changed(path, render(made))
-        show_plan(made)
-    elif not path.is_file() or path.read_text(encoding="utf-8") != render(made):
-        raise ReclaimError(f"{path}: out of date; run `reclaim plan --scale {scale}`")
+        show_plan(main)
+        print(f"{len(sweeps.runs)} runs of sweeps are planned apart")
 
 
 @app.command()
-def resolve(scale: ScaleOption = "digits") -> None:
-    """Write the job file of every run of a plan; files whose content is the same stay untouched.
+def resolve(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
+    """Write the job files of every run of a plan; files whose content is the same stay untouched.
 
     Example: `reclaim resolve --scale digits`
     """
     from reclaim.registry import jobs
 
-    changed = jobs.resolve(scale)
+    changed = jobs.resolve(scale, sweeps=sweeps)
     print(f"{len(changed)} job files changed")
 
 
@@ -110,6 +118,20 @@ def fetch_data(
     print(fetch(name, DATA))
 
 
+@fetch_app.command("weights")
+def fetch_weights(name: Annotated[str, typer.Argument(help="dino_resnet50")]) -> None:
+    """Get published weights into `results/weights/NAME`, once, and pin their file.
+
+    RECLAIM_MIRROR names a file, a folder or a site of one's own.
+
+    Example: `reclaim fetch weights dino_resnet50`
+    """
+    from reclaim.learning.data.weights import fetch_weights as fetch
+    from reclaim.registry.jobs import WEIGHTS
+
+    print(fetch(name, WEIGHTS))
+
+
 @app.command()
 def pretrain(
     run: RunArgument = None,
@@ -117,6 +139,7 @@ def pretrain(
     scale: MaybeScale = None,
     jobs: JobsOption = 1,
     device: DeviceOption = Device.auto,
+    sweeps: SweepsOption = False,
 ) -> None:
     """Train a run, or all runs of a recipe. A finished run returns at once; a cut one goes on.
 
@@ -125,7 +148,9 @@ def pretrain(
     if recipe is None:
         _pretrain(run, scale, device)
     else:
-        _side_by_side("pretrain", run, recipe, scale, jobs, ["--device", device.value])
+        _refuse_both(run)
+        options = ["--device", device.value]
+        _side_by_side("pretrain", _planned(scale, sweeps), recipe, jobs, options)
 
 
 @app.command()
@@ -137,8 +162,12 @@ def evaluate(
     device: DeviceOption = Device.auto,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(metavar="P [P ...]", help="linear, knn, geometry; default: all of the plan."),
+        typer.Option(
+            metavar="P [P ...]",
+            help="linear, knn, geometry, fine_tune; default: all of the plan.",
+        ),
     ] = None,
+    sweeps: SweepsOption = False,
 ) -> None:
     """Measure finished runs by every protocol asked for, in one process a run.
 
@@ -156,14 +185,17 @@ def evaluate(
     if recipe is None:
         _evaluate(run, scale, device, protocols)
     else:
+        _refuse_both(run)
         options = [option for name in protocols for option in ("--protocol", name)]
         options += ["--device", device.value]
-        _side_by_side("evaluate", run, recipe, scale, jobs, options)
+        _side_by_side("evaluate", _planned(scale, sweeps), recipe, jobs, options)
 
 
 @app.command()
-def gather(scale: ScaleOption = "digits") -> None:
+def gather(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
     """Collect all measurements of a scale into `results/SCALE/measurements.csv`.
+
+    Those of sweeps are taken as far as they are there; with --sweeps, what is not is counted.
 
     Example: `reclaim gather --scale digits`
     """
@@ -171,13 +203,16 @@ def gather(scale: ScaleOption = "digits") -> None:
     from reclaim.inference.measurements import gather as collect
     from reclaim.registry.jobs import RESULTS, fresh, read_plan
 
-    plan = read_plan(scale)
-    made = fresh(plan, RESULTS)
+    made = fresh(read_plan(scale, sweeps=True), RESULTS)
     print(collect(scale, RESULTS, made))
-    absent = [pair for pair in expected_of(plan) if pair not in made]
+    expected = expected_of(read_plan(scale, sweeps))
+    there = set(made)
+    absent = [pair for pair in expected if pair not in there]
     if absent:
+        run, protocol = absent[0]
         print(
-            f"{len(absent)} evaluations are not there yet, the first {absent[0][0]}",
+            f"{len(absent)} of {len(expected)} evaluations are not there yet, the first "
+            f"{run} by {protocol}",
             file=sys.stderr,
         )
 
@@ -235,14 +270,14 @@ def audit(
 
 
 @app.command()
-def verify(scale: ScaleOption = "digits") -> None:
+def verify(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
     """Check that all runs of a plan are finished, whole and made by the present code.
 
     Example: `reclaim verify --scale digits`
     """
     from reclaim.registry import jobs
 
-    print(f"{jobs.verify(scale)} runs verified")
+    print(f"{jobs.verify(scale, sweeps=sweeps)} runs verified")
 
 
 @app.command()
@@ -265,18 +300,24 @@ def report(scale: ScaleOption = "digits") -> None:
     print(out)
 
 
-def _side_by_side(
-    verb: str, run: str | None, recipe: str, scale: str | None, jobs: int, options: list[str]
-) -> None:
+def _refuse_both(run: str | None) -> None:
+    if run is not None:
+        raise ReclaimError("name a run, or a recipe with --recipe, and not both")
+
+
+def _planned(scale: str | None, sweeps: bool) -> Plan:
+    from reclaim.registry.jobs import read_plan
+
+    return read_plan(scale or "digits", sweeps)
+
+
+def _side_by_side(verb: str, plan: Plan, recipe: str, jobs: int, options: list[str]) -> None:
     """A recipe's runs, a process each, so many at once; a signal to this process reaches them.
 
     Raises ReclaimError that counts the runs that failed; each has said why.
     """
-    from reclaim.registry.jobs import read_plan, runs_of
+    from reclaim.registry.jobs import runs_of
 
-    if run is not None:
-        raise ReclaimError("name a run, or a recipe with --recipe, and not both")
-    plan = read_plan(scale or "digits")
     children: list[subprocess.Popen[str]] = []
     stopped: list[int] = []
 
@@ -343,40 +384,51 @@ def _pretrain(name: str | None, scale: str | None, device: Device) -> None:
         if jobs.finished_run(results, job, data) is not None:
             print(f"{run.id}: already trained", file=sys.stderr)
             return
-        jobs.claim_checkpoints(results, job, data)
+        jobs.check_init(plan, job, results)
+        from reclaim.learning.gpu import gpu_for
         from reclaim.learning.preflight import check_device
         from reclaim.learning.train import pretrain
 
         check_device(device.value)
-        pretrain(job, results, jobs.DATA, device.value)
-        jobs.release_checkpoints(results, run.id)
+        with gpu_for(run.id, run.cost.memory_mib, device.value):
+            pretrain(job, results, jobs.DATA, device.value, jobs.init_path(results, job))
 
 
 def _evaluate(name: str | None, scale: str | None, device: Device, protocols: list[str]) -> None:
     from reclaim.registry import jobs
 
     plan, run = _one(name, scale)
-    both, results = jobs.job_of(plan, run), jobs.RESULTS / plan.scale
+    both = jobs.job_of(plan, run)
     planned = both.evaluate.protocols
     unknown = sorted(set(protocols) - set(planned))
     if unknown:
         raise ReclaimError(
             f"run {run.id} has no protocol {unknown[0]!r}; planned: {', '.join(planned)}"
         )
-    wanted = {kind: planned[kind] for kind in planned if not protocols or kind in protocols}
-    job = both.evaluate.model_copy(update={"protocols": wanted})
-    with _alone(results, run.id):
-        trained = jobs.finished_run(results, both.pretrain, jobs.data_hash(run.dataset))
-        if trained and set(jobs.finished_evaluations(results, job, trained)) == set(wanted):
-            print(f"{run.id}: already evaluated", file=sys.stderr)
+    for stage, kinds in jobs.EVALUATIONS.items():
+        part = jobs.part_of(both.evaluate, set(kinds) & set(protocols or kinds))
+        if part.protocols:
+            _measure(run, both.pretrain, part, stage, device)
+
+
+def _measure(
+    run: Run, pretrained: PretrainJob, job: EvaluateJob, stage: str, device: Device
+) -> None:
+    from reclaim.registry import jobs
+
+    results = jobs.RESULTS / pretrained.config.scale
+    with _alone(results, job.id if stage == "evaluate" else f"{job.id}-{stage}"):
+        trained = jobs.finished_run(results, pretrained, jobs.data_hash(job.dataset.name))
+        if trained and set(jobs.finished_evaluations(results, job, trained)) == set(job.protocols):
+            print(f"{job.id}: already evaluated by {', '.join(job.protocols)}", file=sys.stderr)
             return
         from reclaim.learning.evaluate import evaluate
+        from reclaim.learning.gpu import gpu_for
         from reclaim.learning.preflight import check_device
-        from reclaim.learning.train import memory_faults
 
         check_device(device.value)
-        with memory_faults(run.id):
-            evaluate(both.pretrain, job, results, jobs.DATA, device.value)
+        with gpu_for(run.id, run.cost.memory_mib, device.value):
+            evaluate(pretrained, job, results, jobs.DATA, device.value)
 
 
 if __name__ == "__main__":

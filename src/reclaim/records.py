@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCHEMA_VERSION = 1
+REHEARSAL = "rehearsal"  # the scale of runs that are no results
 
 
 class ReclaimError(Exception):
@@ -44,7 +45,8 @@ class Artifact(Model):
 class Dataset(Model):
     """Which images: `subset` training images (stratified, chosen by `subset_seed`) or all of them.
 
-    With `held_out`, the images that the subset leaves out are the test set.
+    `part` 1, 2, ... are further subsets of that size, without a common image. With `held_out`,
+    the images that the subset leaves out are the test set.
     """
 
     name: str
@@ -53,14 +55,22 @@ class Dataset(Model):
     classes: int = Field(gt=1)
     subset: int | None = Field(default=None, gt=0)
     subset_seed: int = 0
+    part: int = Field(default=0, ge=0)
     held_out: bool = False
+
+    @model_validator(mode="after")
+    def _part_of_a_subset(self) -> Self:
+        if self.part and (self.subset is None or self.held_out):
+            raise ValueError("a further part needs a subset, and a test set of its own")
+        return self
 
 
 class Network(Model):
-    """An encoder and its projection head.
+    """An encoder, its projection head and, where a recipe has one, its predictor.
 
     `widths` and `stem` describe the narrow ResNet; ResNet-18/50 take a stem only; `pixels` is the
-    identity on the flattened image (the control `raw_pixels`).
+    identity on the flattened image (the control `raw_pixels`). The forms of `head` and the norms
+    are those of `learning.nets.build_head`; the predictor is a head without `prototypes`.
     """
 
     arch: Literal["narrow", "resnet18", "resnet50", "pixels"]
@@ -68,7 +78,12 @@ class Network(Model):
     widths: tuple[int, ...] = ()
     head_hidden: int = Field(default=512, gt=0)
     head_out: int = Field(default=128, gt=0)
+    head: Literal["mlp", "linear", "prototypes"] = "mlp"
     head_norm: bool = False
+    head_out_norm: bool = False
+    predictor: bool = False
+    predictor_hidden: int = Field(default=512, gt=0)
+    prototypes: int = Field(default=1024, gt=0)
 
     @model_validator(mode="after")
     def _stem_fits(self) -> Self:
@@ -101,12 +116,18 @@ class Step(Model):
 
 
 class Term(Model):
-    """One term of an objective: a pairing, its steps, one loss, a weight."""
+    """One term of an objective: a pairing, its steps, one loss, a weight.
+
+    `symmetric`: the mean of the term and of itself with the two views changed over.
+    """
 
     pairing: str | None
+    pairing_knobs: dict[str, float | int | bool] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     loss: str
+    loss_knobs: dict[str, float | int | bool] = Field(default_factory=dict)
     weight: float = 1.0
+    symmetric: bool = False
 
 
 class Optimiser(Model):
@@ -123,18 +144,57 @@ class Optimiser(Model):
     trust: float = Field(default=0.001, gt=0)
 
 
+Sees = Literal["first", "second", "together", "apart"]
+
+
+class Twin(Model):
+    """A copy of encoder and head that follows them as an exponential moving average.
+
+    `sees`: which views pass through it, as `Config.online`. `schedule: cosine` lets the momentum
+    grow to 1 (BYOL). `queue` keys of earlier steps are kept (MoCo); with `mask_own` an image's own
+    old keys are no candidates. `centre_momentum` is that of the running mean of its outputs (DINO).
+    With `kept`, the run leaves this encoder and not the one that learned.
+    """
+
+    sees: Sees
+    momentum: float = Field(ge=0, le=1)
+    schedule: Literal["constant", "cosine"] = "constant"
+    queue: int | None = Field(default=None, gt=0)
+    mask_own: bool = False
+    centre_momentum: float | None = Field(default=None, ge=0, lt=1)
+    kept: bool = False
+
+    @model_validator(mode="after")
+    def _sees_enough(self) -> Self:
+        if self.centre_momentum is not None and self.sees in ("first", "second"):
+            raise ValueError("a centre (centre_momentum) needs a twin that sees both views")
+        if self.queue is not None and self.sees == "first":
+            raise ValueError("a queue keeps keys of the second view, which the twin has to see")
+        return self
+
+
 class Config(Model):
-    """Everything that decides what a run learns, apart from its seed and the code."""
+    """Everything that decides what a run learns, apart from its seed and the code.
+
+    `online`: which views pass through the network that learns: both in one pass (batch norm sees
+    2B images), both in passes of their own, or the first alone. `local_crops` more views an image
+    are made by `local_views` (DINO's multi-crop). `max_steps` cuts every epoch short.
+    """
 
     scale: str
     recipe: str
     dataset: Dataset
     network: Network
     views: tuple[Op, ...]
+    local_views: tuple[Op, ...] = ()
+    local_crops: int = Field(default=0, ge=0)
     terms: tuple[Term, ...]
+    online: Sees = "together"
+    twin: Twin | None = None
     temperature: float = Field(gt=0)
     optimiser: Optimiser
     epochs: int = Field(ge=0)
+    max_steps: int | None = Field(default=None, gt=0)
     batch: int = Field(ge=2)
     replacement: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
@@ -143,6 +203,17 @@ class Config(Model):
     def _warms_up_in_time(self) -> Self:
         if self.epochs and self.optimiser.warmup_epochs > self.epochs:
             raise ValueError(f"{self.optimiser.warmup_epochs} warm-up of {self.epochs} epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _queue_fits(self) -> Self:
+        queue = self.twin.queue if self.twin else None
+        if queue and queue % self.batch:
+            below, above = queue - queue % self.batch, queue + self.batch - queue % self.batch
+            near = f"{below} or {above}" if below else f"{above}"
+            raise ValueError(
+                f"a queue of {queue} is no multiple of the batch {self.batch}: take {near}"
+            )
         return self
 
 
@@ -157,8 +228,10 @@ class LinearProtocol(Model):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     standardise: bool = False
+    replacement: bool = False
     views: tuple[Op, ...] = ()
     test_views: tuple[Op, ...]
+    test_batch: int | None = Field(default=None, gt=0)
 
 
 class KnnProtocol(Model):
@@ -169,6 +242,7 @@ class KnnProtocol(Model):
     neighbours: int = Field(gt=0)
     temperature: float = Field(gt=0)
     test_views: tuple[Op, ...]
+    test_batch: int | None = Field(default=None, gt=0)
 
 
 class GeometryProtocol(Model):
@@ -180,25 +254,53 @@ class GeometryProtocol(Model):
     test_views: tuple[Op, ...]
 
 
-Protocol = Annotated[LinearProtocol | KnnProtocol | GeometryProtocol, Field(discriminator="kind")]
+class FineTuneProtocol(Model):
+    """Encoder and a new linear layer trained together on the labels, by SGD under cosine decay."""
+
+    kind: Literal["fine_tune"] = "fine_tune"
+    encoder: Literal["last", "lowest_loss"] = "last"
+    epochs: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    views: tuple[Op, ...]
+    test_views: tuple[Op, ...]
+    test_batch: int | None = Field(default=None, gt=0)
+
+
+Protocol = Annotated[
+    LinearProtocol | KnnProtocol | GeometryProtocol | FineTuneProtocol,
+    Field(discriminator="kind"),
+]
 
 
 class Cost(Model):
-    """What a run is expected to need; `gpu_hours` only where a throughput is known."""
+    """What a run is expected to need (`registry.cost`); hours only where a throughput is stated.
+
+    `images_seen` counts views. `memory_mib` is the peak of the training or of an evaluation.
+    """
 
     steps: int
     images_seen: int
+    memory_mib: int = 0
     gpu_hours: float | None = None
+    evaluation_gpu_hours: float | None = None
 
 
 class Run(Model):
-    """One row of a plan: one training, one seed."""
+    """One row of a plan: one training, one seed.
+
+    `init`: the run whose encoder it starts from, or `weights/<name>`. `variant`: what a sweep
+    varied, for a reader.
+    """
 
     id: str
     recipe: str
     dataset: str
     seed: int = Field(ge=0)
     init: str | None = None
+    variant: str = ""
     config: str
     protocols: tuple[str, ...]
     claims: tuple[str, ...] = ()
@@ -208,10 +310,12 @@ class Run(Model):
 class Plan(Artifact):
     """`workflow/plans/<scale>.json`: every run once, however many claims ask for it.
 
-    `configs` and `protocols` hold each distinct value once, under the name the rows use.
+    `configs` and `protocols` hold each distinct value once, under the name the rows use. `gpu` is
+    the one whose hours the costs count.
     """
 
     scale: str
+    gpu: str | None = None
     configs: dict[str, Config]
     protocols: dict[str, Protocol]
     not_run: dict[str, str] = Field(default_factory=dict)
@@ -219,25 +323,30 @@ class Plan(Artifact):
 
 
 class PretrainJob(Artifact):
-    """What `pretrain` is asked to do; a finished run is checked against its content hash."""
+    """What `pretrain` is asked to do; a finished run is checked against its content hash.
+
+    `init` is the run whose encoder it starts from, and `init_job` the content hash of that run's
+    job; or `weights/<name>`, fetched.
+    """
 
     id: str
     recipe: str
     seed: int
     init: str | None = None
+    init_job: str | None = None
     config: Config
     code: str
 
 
 class EvaluateJob(Artifact):
-    """What `evaluate` is asked to do."""
+    """What `evaluate` is asked to do; `code` is the code's hash by kind of protocol."""
 
     id: str
     recipe: str
     dataset: Dataset
     seed: int
     protocols: dict[str, Protocol]
-    code: str
+    code: dict[str, str]
 
 
 # --- what a run leaves ---------------------------------------------------------------------------
@@ -259,6 +368,7 @@ class RunManifest(Artifact):
     job: str
     code: str
     data: str
+    init: str | None = None
     final_loss: float | None
     lowest_loss_epoch: int | None
     files: dict[str, FileStamp]
@@ -287,6 +397,21 @@ class DataManifest(Artifact):
     source: str
     classes: int
     files: dict[str, FileStamp]
+
+
+class WeightsManifest(Artifact):
+    """`results/weights/<name>/manifest.json`, written last: the encoder and what it was made of."""
+
+    name: str
+    source: str
+    checkpoint: FileStamp
+    files: dict[str, FileStamp]
+
+
+class WeightsLock(Artifact):
+    """`workflow/weights.lock.json`: the published files that were fetched first, by name."""
+
+    pins: dict[str, FileStamp] = Field(default_factory=dict)
 
 
 # --- what it means -------------------------------------------------------------------------------

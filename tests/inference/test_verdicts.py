@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -201,6 +202,60 @@ def test_only_the_protocol_that_a_claim_names_is_taken(
     assert any(verdict.mean is not None for verdict in same)
 
 
+def test_a_sweeps_runs_are_no_evidence_for_planned_numbers(paper: dict[str, Paper]) -> None:
+    for scale in ("digits", "paper"):
+        planned = {name: values for name, values in BASE.items() if "-" not in name}
+        alone, beside = verdicts(paper, scale, planned), verdicts(paper, scale)
+        other = BASE | {"sscl-2": {"top1": [10.0, 11.0, 12.0, 10.5]}}
+        moved = verdicts(paper, scale, other)
+        swept = {
+            "peak",
+            "rises",
+            "unsteady",
+            *(f"sweep[top1,{n}]" for n in ("one", "two", "three")),
+        }
+        for name in alone.keys() - swept:
+            assert alone[name] == beside[name] == moved[name]
+        assert beside["sweep[top1,two]"].mean == pytest.approx(82.05)
+        assert beside["sweep[top1,two]"].runs == tuple(f"sscl-2-s{seed}" for seed in range(4))
+        assert moved["sweep[top1,two]"].mean == pytest.approx(10.875)
+        assert (beside["peak"] == moved["peak"]) is False
+
+
+def test_a_sweep_that_was_not_run_says_why(paper: dict[str, Paper]) -> None:
+    why = "a sweep, planned apart"
+    claim = "made_up:sweep[top1,one]"
+    plan = plan_of("digits", paper, BASE).model_copy(update={"not_run": {claim: why}})
+    measured = {name: values for name, values in BASE.items() if name != "sscl-1"}
+    found = judge("digits", paper, plan, frame_of("digits", measured)).verdicts
+    by_claim = {verdict.claim: verdict for verdict in found}
+    assert by_claim[claim].verdict == f"untestable: not run: {why}"
+    later = judge("digits", paper, plan, frame_of("digits", BASE)).verdicts
+    assert next(v for v in later if v.claim == claim).mean == pytest.approx(80.05)
+
+
+def test_a_claim_is_judged_by_its_own_evaluation(paper: dict[str, Paper]) -> None:
+    tuned = {
+        "simclr": {"top1": [88.0, 88.4, 88.1, 88.3]},
+        "hcl": {"top1": [89.9, 90.3, 89.8, 90.4]},
+    }
+    plan = plan_of("digits", paper, BASE)
+    both = pd.concat([frame_of("digits", BASE), frame_of("digits", tuned, "fine_tune")])
+    alone, beside = (
+        {verdict.claim.removeprefix("made_up:"): verdict for verdict in
+         judge("digits", paper, plan, frame).verdicts}
+        for frame in (frame_of("digits", BASE), both)
+    )  # fmt: skip
+    assert alone["tuned[top1,hcl]"].verdict == "untestable: not run: planned, but not measured yet"
+    assert alone["tuning"].transfer is None
+    assert beside["tuned[top1,hcl]"].mean == pytest.approx(90.1)
+    assert beside["tuned[top1,hcl]"].difference == pytest.approx(1.9)
+    assert beside[cell("hcl")] == alone[cell("hcl")]
+    # The same runs, measured in two ways, can be compared.
+    assert beside["tuning"].difference == pytest.approx(90.1 - 82.025)
+    assert beside["tuning"].transfer == "holds"
+
+
 def test_another_scale_or_a_run_without_a_plan_is_refused(paper: dict[str, Paper]) -> None:
     plan = plan_of("digits", paper, BASE)
     with pytest.raises(ReclaimError, match="asked to judge 'fashion'"):
@@ -237,6 +292,36 @@ def test_judging_a_scale_writes_what_is_read_back(project: Path) -> None:
     assert Verdicts.model_validate(json.loads(path.read_text())) == verdicts
     assert len(measured) == 4 * (2 * 3 + 3)
     assert set(quality["recipe"]) == {"simclr", "hcl", "sscl"}
+
+
+def test_a_scale_is_judged_with_its_sweeps_as_far_as_they_were_run(
+    project: Path, paper: dict[str, Paper]
+) -> None:
+    whole = plan_of("digits", paper, BASE)
+    swept = {claim for run in whole.runs if run.variant for claim in run.claims}
+    parts = {
+        "digits.json": {
+            "runs": tuple(run for run in whole.runs if not run.variant),
+            "not_run": dict.fromkeys(swept, "planned apart"),
+        },
+        "digits.sweeps.json": {"runs": tuple(run for run in whole.runs if run.variant)},
+    }
+    for name, update in parts.items():
+        Path("workflow/plans", name).write_text(text_of(whole.model_copy(update=update)))
+    measured = {name: values for name, values in BASE.items() if name != "sscl-1"}
+    project.write_text(render(frame_of("digits", measured)))
+    judge_scale("digits")
+    found = {verdict.claim: verdict for verdict in judged("digits")[0].verdicts}
+    assert found["made_up:sweep[top1,one]"].verdict == "untestable: not run: planned apart"
+    assert found["made_up:sweep[top1,two]"].mean == pytest.approx(82.05)
+    quality = judged("digits")[2]
+    assert set(quality.loc[quality["variant"] != "", "config"]) == {"sscl-2", "sscl-3"}
+
+
+def test_a_rehearsal_is_not_judged(project: Path) -> None:
+    for work in (judge_scale, judged):
+        with pytest.raises(ReclaimError, match="a rehearsal measures nothing"):
+            work("rehearsal")
 
 
 def test_stale_verdicts_and_faulty_measurements_overwrite_nothing(project: Path) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from reclaim.learning import evaluate as ev
 from reclaim.learning import train
-from reclaim.learning.images import ImageSet
+from reclaim.learning.frozen import load_frozen, whole_batches
+from reclaim.learning.images import ImageSet, load_images
 from reclaim.records import (
     EvaluateJob,
     GeometryProtocol,
@@ -136,6 +138,51 @@ def test_the_probe_with_augmentation_sees_other_views_each_epoch() -> None:
     assert not torch.equal(plain, augmented)
 
 
+def test_a_probe_draws_a_permutation_or_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, again = frozen(), LINEAR.model_copy(update={"replacement": True})
+    for protocol, distinct in ((LINEAR, 60), (again, None)):
+        orders = [ev.probe_order(case, protocol, epoch).tolist() for epoch in (0, 1)]
+        assert orders[0] != orders[1]
+        for order in orders:
+            assert len(order) == 60
+            assert set(order) <= set(range(60))
+            assert len(set(order)) == distinct or (distinct is None and 30 <= len(set(order)) <= 46)
+    # The loop learns from that very order: with the permutation put in its place it is the other.
+    with_replacement = ev.linear_scores(case, again)
+    plain = ev.linear_scores(case, LINEAR)
+    assert not torch.equal(with_replacement, plain)
+    order = ev.probe_order
+    monkeypatch.setattr(ev, "probe_order", lambda case, _, epoch: order(case, LINEAR, epoch))
+    assert torch.equal(ev.linear_scores(case, again), plain)
+
+
+def test_a_ragged_test_batch_is_dropped() -> None:
+    images = frozen(test_count=30).images
+    for batch, kept in ((None, 30), (30, 30), (7, 28), (16, 16)):
+        left = whole_batches(images, batch)
+        assert torch.equal(left.test, images.test[:kept])
+        assert torch.equal(left.test_labels, images.test_labels[:kept])
+        assert torch.equal(left.train, images.train)
+    with pytest.raises(ReclaimError, match=r"test_batch 31: only 30 test images; take a smaller"):
+        whole_batches(images, 31)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ReclaimError, match="no numbers; lower its lr"):
+        ev.predictions(torch.tensor([[1.0, math.nan]]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize(("pause", "lines"), [(0.0, 60), (3600.0, 0)])
+def test_a_probe_shows_its_progress_now_and_then(
+    pause: float, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ev, "PAUSE", pause)
+    ev.linear_scores(frozen(), LINEAR, "a run linear")
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == lines
+    assert all(line.startswith("a run linear  epoch ") for line in shown)
+
+
 def test_standardising_makes_the_scale_of_features_irrelevant() -> None:
     case = frozen()
     far = (Op(op="normalise", params={"mean": [0.1], "std": [5.0]}),)
@@ -155,7 +202,7 @@ def trained(
     train.pretrain(job, tmp_path, data)
     return job, EvaluateJob(
         id=job.id, recipe=job.recipe, dataset=job.config.dataset, seed=0, protocols=PROTOCOLS,
-        code="test",
+        code=dict.fromkeys(PROTOCOLS, "test"),
     )  # fmt: skip
 
 
@@ -174,6 +221,40 @@ def test_an_evaluation_keeps_what_its_metrics_come_from(
     assert set(made["geometry"].metrics) == {"alignment", "uniformity"}
 
 
+def test_a_protocol_says_which_encoder_and_which_images(
+    trained: tuple[PretrainJob, EvaluateJob], data: Path, tmp_path: Path
+) -> None:
+    pretrained, job = trained
+    folder = run_folder(tmp_path, job.recipe, job.id)
+    stored = safetensors.torch.load_file(folder / "encoder.safetensors")
+    other = {name: value + 1 if value.is_floating_point() else value for name, value in
+             stored.items()}  # fmt: skip
+    (folder / "encoder_lowest.safetensors").write_bytes(safetensors.torch.save(other))
+    images, cpu = load_images(job.dataset, torch.device("cpu"), data), torch.device("cpu")
+    for which, expected in (("last", stored), ("lowest_loss", other)):
+        asked = KNN.model_copy(update={"encoder": which, "test_batch": 64})
+        loaded = load_frozen(pretrained, tmp_path, asked, images, cpu)
+        assert not loaded.encoder.training
+        assert len(loaded.images.test) == 448
+        for name, value in loaded.encoder.state_dict().items():
+            assert torch.equal(value, expected[name])
+
+
+def test_predictions_hold_the_images_that_were_kept(
+    trained: tuple[PretrainJob, EvaluateJob], data: Path, tmp_path: Path
+) -> None:
+    pretrained, job = trained
+    whole = ev.evaluate(pretrained, job, tmp_path, data)
+    folder = evaluation_folder(tmp_path, job.recipe, job.id, "knn")
+    before = pd.read_parquet(folder / "predictions.parquet")
+    fewer = job.model_copy(update={"protocols": {"knn": KNN.model_copy(update={"test_batch": 64})}})
+    made = ev.evaluate(pretrained, fewer, tmp_path, data)["knn"]
+    after = pd.read_parquet(folder / "predictions.parquet")
+    pd.testing.assert_frame_equal(after, before.head(448))
+    assert made.metrics["top1"] == (after["rank"] == 1).mean()
+    assert made.files != whole["knn"].files
+
+
 def test_what_is_measured_is_not_measured_again(
     trained: tuple[PretrainJob, EvaluateJob],
     data: Path,
@@ -188,8 +269,8 @@ def test_what_is_measured_is_not_measured_again(
     run = finished_run(tmp_path, pretrained, data_hash("digits", data))
     assert run is not None
     assert finished_evaluations(tmp_path, job, run) == made
-    other = job.model_copy(update={"code": "edited probe"})
-    assert not finished_evaluations(tmp_path, other, run)
+    other = job.model_copy(update={"code": {**job.code, "linear": "edited probe"}})
+    assert set(finished_evaluations(tmp_path, other, run)) == {"knn", "geometry"}
     path = evaluation_folder(tmp_path, job.recipe, job.id, "knn") / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:-1])
     assert set(finished_evaluations(tmp_path, job, run)) == {"linear", "geometry"}

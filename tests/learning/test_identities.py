@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import reclaim
-from reclaim.learning.candidates import Candidates, Context, Outputs, in_batch
+from reclaim.learning.candidates import Candidates, Context, Outputs, in_batch, queued
 from reclaim.learning.objectives import contrast
 from reclaim.learning.steps import debias, harden, mix_pairs
 
@@ -68,6 +68,9 @@ IDENTITIES = [
     ("sscl_synthesis_debias", {"synthetics": 0}, "dcl", {}),
     ("sscl_synthesis_debias", {"prior": 0.0, "synthetics": 3}, "sscl_synthesis", {"synthetics": 3}),
     ("sscl", {"beta": 0.0, "synthetics": 3}, "sscl_synthesis_debias", {"synthetics": 3}),
+    ("simclr_enlarge", {"threshold": -1.0}, "simclr", {}),
+    ("simclr_enlarge", {"threshold": 1.9}, "simclr", {}),
+    ("simclr_enlarge", {"delta": 0.0}, "simclr", {}),
 ]
 
 
@@ -111,3 +114,18 @@ def test_a_bank_without_masked_rows_has_the_same_value(seed: int) -> None:
     )
     full = contrast(dataclasses.replace(c, prior=0.1), context())
     torch.testing.assert_close(contrast(alone, context()), full, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_queue_of_an_anchors_negatives_has_the_value_of_the_batch(seed: int) -> None:
+    """Not the gradient: keys carry none."""
+    z1, z2 = projections(seed)
+    views, batch = torch.cat([z1, z2]), len(z1)
+    values = []
+    for anchor in range(2 * batch):
+        positive = (anchor + batch) % (2 * batch)
+        others = [i for i in range(2 * batch) if i not in (anchor, positive)]
+        alone = Outputs(z1=views[[anchor]], k2=views[[positive]], queue=views[others])
+        values.append(contrast(queued(alone), context()))
+    mean = torch.stack(values).mean()
+    torch.testing.assert_close(mean, reclaim.loss("simclr", z1, z2), rtol=1e-13, atol=0)

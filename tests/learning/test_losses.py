@@ -325,7 +325,8 @@ def test_an_unknown_knob_lists_the_known_ones() -> None:
     [
         ("moco_v2", "queue"),
         ("byol", "twin"),
-        ("psm_soft", "positives"),
+        ("psm_soft", "EMA twin and a queue"),
+        ("simclr_dino", "encoder that dino trained"),
         ("supervised", "labels"),
         ("untrained", "training"),
         ("raw_pixels", "training"),

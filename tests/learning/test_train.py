@@ -8,12 +8,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reclaim.learning import checkpoints, train
+from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.device import generator
+from reclaim.learning.gpu import memory_faults
 from reclaim.learning.images import load_images
 from reclaim.records import PretrainJob, ReclaimError, content_hash
 from reclaim.registry.jobs import checkpoint_folder, data_hash, finished_run, run_folder
@@ -129,11 +132,17 @@ def test_a_damaged_checkpoint_is_passed_for_the_one_before(
     assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
 
 
-def test_a_checkpoint_of_another_job_is_not_used(tiny_job: Job, data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "keep"
-    checkpoints.save(folder, 1, {"job": "another"})
-    assert checkpoints.newest(folder, "mine", torch.device("cpu")) is None
-    assert checkpoints.newest(folder, "another", torch.device("cpu")) == {"job": "another"}
+def test_a_checkpoint_of_another_job_is_neither_used_nor_dropped(tmp_path: Path) -> None:
+    mine, other = (Checkpoints(tmp_path / "keep", key * 16) for key in ("m", "o"))
+    for progress in (7, 8, 9):
+        other.save(progress, {"epoch": progress})
+    assert mine.newest(torch.device("cpu")) is None
+    mine.save(1, {"epoch": 1})
+    for keep, epoch in ((other, 9), (mine, 1)):
+        found = keep.newest(torch.device("cpu"))
+        assert found is not None
+        assert found["epoch"] == epoch
+    assert len(other.paths) == checkpoints.KEPT
 
 
 def test_a_finished_run_returns_without_a_training_step(
@@ -182,11 +191,21 @@ def test_sigterm_checkpoints_and_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("recipe", TRAINED)
-def test_a_fixed_batch_is_overfitted(recipe: str, tiny_job: Job, data: Path) -> None:
-    job = tiny_job(recipe, optimiser__schedule="constant", network__widths=[16, 32])
+def test_a_fixed_batch_is_overfitted(
+    recipe: str, tiny_job: Job, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin is frozen, and so are its queue of other images and its centre."""
+    changes: dict[str, Any] = {"optimiser__schedule": "constant", "network__widths": [16, 32]}
+    if RECIPES[recipe].queue:  # random keys lie close together
+        changes["temperature"] = 0.1
+    job = tiny_job(recipe, twin__momentum=1.0, **changes)
+    monkeypatch.setattr(train, "_remember", lambda *_: None)
     images = load_images(job.config.dataset, torch.device("cpu"), data)
     training = train.start(job, images, torch.device("cpu"))
     order = torch.arange(len(images.train))
+    if RECIPES[recipe].queue and training.twin:
+        others = order[16:48]  # not in the batch
+        training.twin.remember(training.twin(train.make_views(training, others)[0])[:32], others)
     losses = [train.train_step(training, order).item() for _ in range(60)]
     assert losses[-1] < losses[0] - 0.25  # the same views and draws each time: (epoch, step) stay
 
@@ -203,9 +222,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(
     monkeypatch.setattr(train, "train_step", broken)
     with pytest.raises(ReclaimError, match="no longer a number in epoch 2"):
         train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
-    state = checkpoints.newest(
-        checkpoint_folder(tmp_path, job.id), content_hash(job), torch.device("cpu")
-    )
+    key = content_hash([content_hash(job), data_hash("digits", data), None])
+    state = Checkpoints(checkpoint_folder(tmp_path, job.id), key).newest(torch.device("cpu"))
     assert state is not None
     assert (state["epoch"], state["step"]) == (1, 1)
     assert all(torch.isfinite(value).all() for value in state["model"].values())
@@ -243,9 +261,9 @@ def test_missing_data_name_the_remedy(tiny_job: Job, tmp_path: Path) -> None:
 
 def test_memory_that_runs_out_is_a_message() -> None:
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
-        with pytest.raises(ReclaimError, match="out of memory; free"), train.memory_faults("r"):
+        with pytest.raises(ReclaimError, match="out of memory; free"), memory_faults("r"):
             raise error
-    with pytest.raises(RuntimeError, match="another"), train.memory_faults("r"):
+    with pytest.raises(RuntimeError, match="another"), memory_faults("r"):
         raise RuntimeError("another fault")
 
 
@@ -268,7 +286,7 @@ def test_the_lowest_loss_encoder_is_that_of_its_epoch(
     def rising(training: train.Training, order: torch.Tensor) -> torch.Tensor:
         loss = step(training, order)
         if training.step == training.steps - 1:
-            seen.append(train.encoder_weights(training.model))
+            seen.append(train.encoder_weights(training))
         return loss * (2 if training.epoch != 1 else 1)
 
     monkeypatch.setattr(train, "train_step", rising)

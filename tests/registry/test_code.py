@@ -13,10 +13,16 @@ from reclaim.registry import code
 from reclaim.registry.recipes import RECIPES
 from tests.conftest import tiny_config
 
-TRAINED = {name for name, row in RECIPES.items() if row.terms}
-CONTRASTIVE = TRAINED - {"supervised"}
-MIXED = {name for name in RECIPES if name.startswith("sscl")}
-HARDENED = {"hcl", "sscl", "sscl_released"}
+PAIRED = {name for name, row in RECIPES.items() if any(term.pairing for term in row.terms)}
+ENLARGED = {"simclr_enlarge", "simclr_dino_enlarge"}
+HARDENED = {"hcl", "sscl", "sscl_released", "moco_sscl_sampling", "moco_sscl"}
+SYNTHETIC = {name for name in RECIPES if name.startswith("sscl")} | {
+    "mochi", "moco_sscl_synthesis", "moco_sscl"
+}  # fmt: skip
+QUEUED = {"moco_v1", "moco_v2", "mochi", "moco_sscl_synthesis", "moco_sscl_sampling", "moco_sscl"}
+PSM = {"psm_released", "psm_soft"}
+TWINS = QUEUED | PSM | {"byol", "dino"}
+MEASURED = set(code.MEASURES)
 DEBIASED = {"dcl", "sscl_synthesis_debias"}
 
 
@@ -37,10 +43,10 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str,
 
 
 def hashes() -> dict[str, str]:
-    """The code hash of every recipe, and of the evaluation."""
+    """The code hash of every recipe, and of every kind of evaluation."""
     code._stripped.cache_clear()
     pretrain = {name: code.pretrain_code(tiny_config(name)) for name in RECIPES}
-    return pretrain | {"evaluate": code.evaluate_code()}
+    return pretrain | {kind: code.evaluate_code(kind) for kind in code.MEASURES}
 
 
 @pytest.mark.parametrize(
@@ -48,15 +54,28 @@ def hashes() -> dict[str, str]:
     [
         ("steps.py", "weight = (share *", "weight = (2 * share *", HARDENED),
         ("steps.py", "prior=prior)", "prior=prior / 2)", HARDENED | DEBIASED),
-        ("steps.py", "alpha * made + (1 - alpha)", "alpha * made - (1 - alpha)", MIXED),
-        ("steps.py", "second = torch.randint(", "second = torch.randint(1 + ", MIXED),
-        ("objectives.py", "/ (1 - c.prior)", "/ (2 - c.prior)", CONTRASTIVE),
-        ("objectives.py", "cross_entropy(outputs", "cross_entropy(-outputs", {"supervised"}),
-        ("candidates.py", "w_neg[own, own] = 0", "w_neg[own, own] = 1", CONTRASTIVE),
+        ("steps.py", "alpha * made + (1 - alpha)", "alpha * made - (1 - alpha)", SYNTHETIC),
+        ("steps.py", "second = torch.randint(", "second = torch.randint(1 + ", SYNTHETIC),
+        ("objectives.py", "/ (1 - c.prior)", "/ (2 - c.prior)", PAIRED),
+        ("objectives.py", "cross_entropy(logits", "cross_entropy(-logits", {"supervised"}),
+        ("objectives.py", "return 2 - 2 *", "return 2 - 3 *", {"byol"}),
+        ("objectives.py", "/ teacher_temperature", "* teacher_temperature", {"dino"}),
+        ("candidates.py", "w_neg[own, own] = 0", "w_neg[own, own] = 1", PAIRED - QUEUED),
+        ("candidates.py", "neg = query @ bank.T", "neg = -query @ bank.T", QUEUED),
+        ("candidates.py", "neighbours + 1", "neighbours + 2", PSM),
+        ("steps.py", "draws < chance", "draws > chance", PSM),
+        ("steps.py", "device=device) / 2", "device=device) / 3", {"mochi"}),
+        ("steps.py", "s - delta, s)", "s + delta, s)", ENLARGED),
+        ("twin.py", "share = 1 - momentum", "share = 2 - momentum", TWINS),
         ("losses.py", "term.weight * term_loss", "2 * term.weight * term_loss", set(RECIPES)),
         ("train.py", "COLLAPSED = 1e-4", "COLLAPSED = 1e-3", set(RECIPES)),
-        ("nets.py", "widths[0], 3,", "widths[0], 5,", {*RECIPES, "evaluate"}),
-        ("evaluate.py", "CHUNK = 500", "CHUNK = 501", {"evaluate"}),
+        ("nets.py", "widths[0], 3,", "widths[0], 5,", {*RECIPES, *MEASURED}),
+        ("frozen.py", "CHUNK = 500", "CHUNK = 501", MEASURED),
+        ("evaluate.py", "std=0.01", "std=0.02", {"linear"}),
+        ("evaluate.py", ".topk(neighbours", ".topk(1 + neighbours", {"knn"}),
+        ("evaluate.py", "- own) / pairs", "+ own) / pairs", {"geometry"}),
+        ("evaluate.py", '(table["rank"] <= k)', '(table["rank"] < k)', MEASURED),
+        ("finetune.py", "std=0.01", "std=0.02", {"fine_tune"}),
         ("losses.py", "in-batch losses: ", "losses: ", set()),
     ],
 )  # fmt: skip

@@ -21,14 +21,14 @@ CONTROLS = {
     "raw_pixels": {"top1": [75.0, 75.0, 75.0], "top5": [96.0, 96.0, 96.0]},
     "supervised": {"top1": [90.0, 91.0, 90.5], "top5": [99.8, 99.9, 99.7]},
 }
-Evidence = tuple[Verdicts, pd.DataFrame, dict[str, Paper]]
+Evidence = tuple[Verdicts, pd.DataFrame, dict[str, Paper], pd.DataFrame]
 
 
 def evidence(root: Path, scale: str) -> Evidence:
     values = {**BASE, **CONTROLS}
     paper, frame = papers(root), frame_of(scale, values)
     plan = plan_of(scale, paper, values, moco_v2="it needs a queue")
-    return judge(scale, paper, plan, frame), frame, paper
+    return judge(scale, paper, plan, frame), frame, paper, controls(frame, plan)
 
 
 @pytest.fixture(scope="module", params=["digits", "paper"])
@@ -38,9 +38,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def page(made: Evidence, tmp_path_factory: pytest.TempPathFactory) -> str:
-    verdicts, frame, paper = made
+    verdicts, frame, paper, quality = made
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(verdicts.scale, verdicts, frame, controls(frame), paper, out)
+    write_report(verdicts.scale, verdicts, frame, quality, paper, out)
     return out.read_text(encoding="utf-8")
 
 
@@ -112,13 +112,13 @@ def test_printed_text_is_escaped(page: str) -> None:
 
 
 def test_a_link_of_a_paper_is_followed_only_to_the_web(made: Evidence, tmp_path: Path) -> None:
-    verdicts, frame, paper = made
+    verdicts, frame, paper, quality = made
     one = paper["made_up"]
     sly = one.model_copy(
         update={"about": one.about.model_copy(update={"url": "javascript:alert(1)"})}
     )
     out = tmp_path / "report.html"
-    write_report(verdicts.scale, verdicts, frame, controls(frame), {"made_up": sly}, out)
+    write_report(verdicts.scale, verdicts, frame, quality, {"made_up": sly}, out)
     assert 'href="javascript' not in out.read_text(encoding="utf-8")
 
 
@@ -146,9 +146,9 @@ def test_every_verdict_and_number_is_shown(page: str, made: Evidence) -> None:
 
 
 def test_equal_inputs_make_equal_bytes(page: str, made: Evidence, tmp_path: Path) -> None:
-    verdicts, frame, paper = made
+    verdicts, frame, paper, quality = made
     out = tmp_path / "again.html"
-    write_report(verdicts.scale, verdicts, frame, controls(frame), paper, out)
+    write_report(verdicts.scale, verdicts, frame, quality, paper, out)
     assert out.read_text(encoding="utf-8") == page
 
 
@@ -156,11 +156,64 @@ def test_the_quality_table_names_what_does_not_beat_untrained(tmp_path: Path) ->
     level = {"simclr": {"top1": [70.5, 70.9, 69.2]}, "hcl": {"top1": [80.0, 81.2, 79.4]}}
     values = {**level, **CONTROLS}
     paper, frame = papers(tmp_path), frame_of("digits", values)
-    verdicts = judge("digits", paper, plan_of("digits", paper, values), frame)
+    plan = plan_of("digits", paper, values)
+    verdicts = judge("digits", paper, plan, frame)
     out = tmp_path / "report.html"
-    write_report("digits", verdicts, frame, controls(frame), paper, out)
+    write_report("digits", verdicts, frame, controls(frame, plan), paper, out)
     text = out.read_text(encoding="utf-8")
     assert "No clear gain over the untrained encoder (linear top-1): <b>simclr</b>" in text
+    assert 'simclr<small class="flag">not above untrained</small>' in text
+    assert text.count('class="flag"') == 1
+
+
+def plain_text(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_the_sweeps_stand_apart_beside_the_planned_run(page: str, made: Evidence) -> None:
+    start, end = page.index('<section id="sweeps"'), page.index('<section id="plots"')
+    section = plain_text(page[start:end])
+    assert section.count(" sscl as planned 4 81.05 ") == 1
+    for name, shown in (("1", "−1.00"), ("2", "+1.00"), ("3", "+0.00")):
+        values = BASE[f"sscl-{name}"]["top1"]
+        gaps = [a - b for a, b in zip(values, BASE["sscl"]["top1"], strict=True)]
+        assert f"{sum(gaps) / 4:+.2f}".replace("-", "−") == shown
+        assert f" sscl {name} 4 {sum(values) / 4:.2f}" in section
+        assert shown in section
+    assert "Of 3 differences these exclude zero: sscl 1 (linear), sscl 2 (linear) ." in section
+    quality = plain_text(page[page.index('<section id="quality"') : start])
+    assert len(re.findall(r"\bsscl\b [^s]*?81\.05 ±", quality)) == 1  # the planned mean alone
+    assert "80.05 ±" not in quality
+
+
+def test_a_fine_tuned_column_is_there_where_one_was_measured(tmp_path: Path) -> None:
+    paper, values = papers(tmp_path), {**BASE, **CONTROLS}
+    tuned = {"simclr": {"top1": [88.0, 88.4, 88.1]}, "hcl": {"top1": [89.0, 89.7, 89.2]}}
+    plan = plan_of("digits", paper, values)
+    for extra, there in ((None, False), (frame_of("digits", tuned, "fine_tune"), True)):
+        frame = pd.concat([frame_of("digits", values), extra])
+        verdicts = judge("digits", paper, plan, frame)
+        out = tmp_path / "report.html"
+        write_report("digits", verdicts, frame, controls(frame, plan), paper, out)
+        text = out.read_text(encoding="utf-8")
+        assert ('<th scope="col">Fine-tuned top-1</th>' in text) == there
+        assert (
+            "<h4>made_up: CIFAR-10, top-1, fine-tuned</h4>" in text
+        ) == there  # a figure of its own
+        assert ("89.30 ± 0.36" in text) == there
+    assert "<dt>Code of fine_tune</dt>" in text
+
+
+def test_the_ledger_of_divergences_is_shown_with_its_default(page: str, made: Evidence) -> None:
+    shown = [attrs["data-divergence"] for _, attrs in Reader(page).tags
+             if "data-divergence" in attrs]  # fmt: skip
+    assert shown == ["made_up:mixing"]
+    text = plain_text(page)
+    assert "How negatives are &lt;i&gt;mixed&lt;/i&gt;" in text
+    assert "8 printed: Equation 1 (taken by default)" in text
+    assert "16 released-code: model.py An old default. " in text
+    assert "The paper is explicit &amp; clear." in text
+    assert "Decides knobs.synthetics ." in text
 
 
 def test_nothing_measured_by_claims_still_makes_a_page(tmp_path: Path) -> None:
@@ -168,7 +221,7 @@ def test_nothing_measured_by_claims_still_makes_a_page(tmp_path: Path) -> None:
     plan = plan_of("digits", paper, {"supervised": CONTROLS["supervised"]})
     verdicts = judge("digits", paper, plan, frame)
     out = tmp_path / "report.html"
-    write_report("digits", verdicts, frame, controls(frame), paper, out)
+    write_report("digits", verdicts, frame, controls(frame, plan), paper, out)
     text = out.read_text(encoding="utf-8")
     assert "Printed against measured" not in text
     assert text.count("data-claim") == len(verdicts.verdicts)

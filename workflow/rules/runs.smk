@@ -2,10 +2,30 @@
 # alone, as files to update: neither a checkpoint nor a finished run is ever deleted for a rerun.
 
 
+def run_of(wildcards):
+    return f"{wildcards.recipe}-{wildcards.dataset}-{wildcards.tail}"
+
+
+def init_of(wildcards):
+    """The manifest of what a run starts from: another run, fetched weights, or nothing."""
+    return INITS.get(run_of(wildcards), [])
+
+
+def gpu_memory(wildcards):
+    """MiB on its GPU, by the plan's estimate: `--resources gpu=3 gpu_mem_mb=24000` lets three share."""
+    return GPUS * MEMORY[run_of(wildcards)]
+
+
+def memory(wildcards):
+    """MiB of the machine: a run without a GPU has all it needs there."""
+    return 16000 if GPUS else max(2500, MEMORY[run_of(wildcards)])
+
+
 rule pretrain:
     input:
         job=f"{RESULTS}/jobs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.json",
         data="results/data/{dataset}/manifest.json",
+        init=init_of,
     output:
         update(f"{RESULTS}/runs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/run.json"),
     log:
@@ -17,7 +37,8 @@ rule pretrain:
     threads: 1
     resources:
         gpu=GPUS,
-        mem_mb=16000 if GPUS else 2500,
+        gpu_mem_mb=gpu_memory,
+        mem_mb=memory,
         runtime=1440 if GPUS else 240,
     params:
         run="{recipe}-{dataset}-{tail}",
@@ -34,7 +55,7 @@ rule evaluate:
         update(
             [
                 f"{RESULTS}/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/{name}/metrics.json"
-                for name in PROTOCOLS
+                for name in jobs.EVALUATIONS["evaluate"]
             ]
         ),
     log:
@@ -46,10 +67,39 @@ rule evaluate:
     threads: 1
     resources:
         gpu=GPUS,
-        mem_mb=16000 if GPUS else 2500,
+        gpu_mem_mb=gpu_memory,
+        mem_mb=memory,
         runtime=480 if GPUS else 60,
     params:
         run="{recipe}-{dataset}-{tail}",
         scale=PLAN.scale,
     shell:
-        "reclaim evaluate {params.run} --scale {params.scale} > {log} 2>&1"
+        "reclaim evaluate {params.run} --scale {params.scale} --protocol linear knn geometry"
+        " > {log} 2>&1"
+
+
+rule fine_tune:
+    input:
+        job=f"{RESULTS}/jobs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.fine_tune.json",
+        run=f"{RESULTS}/runs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/run.json",
+    output:
+        update(
+            f"{RESULTS}/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/fine_tune/metrics.json"
+        ),
+    log:
+        f"{RESULTS}/logs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.fine_tune.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.fine_tune.tsv"
+    conda:
+        "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        gpu=GPUS,
+        gpu_mem_mb=gpu_memory,
+        mem_mb=memory,
+        runtime=1440 if GPUS else 60,
+    params:
+        run="{recipe}-{dataset}-{tail}",
+        scale=PLAN.scale,
+    shell:
+        "reclaim evaluate {params.run} --scale {params.scale} --protocol fine_tune > {log} 2>&1"

@@ -1,10 +1,6 @@
 rule gather:
     input:
-        expand(
-            f"{RESULTS}/evaluations/{{run}}/{{protocol}}/metrics.json",
-            run=RUNS,
-            protocol=PROTOCOLS,
-        ),
+        expand(f"{RESULTS}/evaluations/{{evaluation}}/metrics.json", evaluation=EVALUATIONS),
     output:
         f"{RESULTS}/measurements.csv",
     log:
@@ -26,7 +22,7 @@ rule gather:
 rule judge:
     input:
         f"{RESULTS}/measurements.csv",
-        f"workflow/plans/{PLAN.scale}.json",
+        jobs.plan_files(PLAN.scale),
         jobs.claim_files(),
     output:
         f"{RESULTS}/verdicts.json",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reclaim import records
-from reclaim.records import SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError
+from reclaim.records import REHEARSAL, SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ COLUMNS = (
 KEY = ["recipe", "dataset", "seed", "run", "protocol", "metric"]
 ACCURACIES = ("top1", "top5")
 REMEDY = "run `reclaim gather` to make it anew"
+NO_RESULT = "of a rehearsal, two steps on made-up images, which measures nothing"
 
 
 def gather(
@@ -32,11 +33,13 @@ def gather(
     """Write results/<scale>/measurements.csv from the evaluations that are there.
 
     `expected` (run id, protocol) limits the table to a plan's rows, so that what an older plan
-    left behind stays out; see `missing` for those not there yet. Raises ReclaimError for an
-    unreadable evaluation, one that lies in another's folder, or none at all.
+    left behind stays out. Raises ReclaimError for a rehearsal, an unreadable evaluation, one that
+    lies in another's folder, or none at all.
     """
     import pandas as pd
 
+    if scale == REHEARSAL:
+        raise ReclaimError(f"{root / scale}: all of it is {NO_RESULT}; gather another scale")
     folder = root / scale / "evaluations"
     wanted = None if expected is None else set(expected)
     rows = [
@@ -55,13 +58,6 @@ def gather(
 def expected_of(plan: Plan) -> list[tuple[str, str]]:
     """What a plan asks to be measured: (run id, protocol) as the evaluations' folders name them."""
     return [(run.id, plan.protocols[name].kind) for run in plan.runs for name in run.protocols]
-
-
-def missing(scale: str, root: Path, expected: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The (run id, protocol) pairs of a plan that have no evaluation, in the plan's order."""
-    there = (root / scale / "evaluations").glob("*/*/*/metrics.json")
-    found = {(path.parts[-3], path.parts[-2]) for path in there}
-    return [pair for pair in expected if pair not in found]
 
 
 def rows_of(path: Path, scale: str) -> list[tuple[object, ...]]:
@@ -95,11 +91,13 @@ def read(path: Path) -> pd.DataFrame:
     """Read a table of measurements; `schema_version` and `seed` int, `value` float, others text.
 
     Raises ReclaimError naming the file and the line: another schema version, a missing or unknown
-    column, an empty cell, a seed or value that is no number, an accuracy outside [0, 1], two rows
-    for one run, protocol and metric, a run with two recipes, data sets, seeds or code hashes.
+    column, a row of a rehearsal, an empty cell, a seed or value that is no number, an accuracy
+    outside [0, 1], two rows for one run, protocol and metric, a run with two recipes, data sets,
+    seeds or code hashes.
     """
     frame = parse(path)
     check_versions(path, frame)
+    refuse(path, frame["scale"] == REHEARSAL, frame, f"the row is {NO_RESULT}")
     for column in COLUMNS:
         refuse(path, frame[column].str.strip() == "", frame, f"{column} is missing")
     return check_values(path, frame)

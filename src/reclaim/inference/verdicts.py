@@ -35,8 +35,15 @@ from reclaim.inference.replication import (
     rounding,
     transfer,
 )
-from reclaim.records import Plan, ReclaimError, Verdict, Verdicts
-from reclaim.registry.claims import Paper, Statement, StatementClaim, ValueClaim, load_papers
+from reclaim.records import REHEARSAL, Plan, ReclaimError, Verdict, Verdicts
+from reclaim.registry.claims import (
+    Paper,
+    Statement,
+    StatementClaim,
+    ValueClaim,
+    load_papers,
+    signed,
+)
 from reclaim.registry.jobs import RESULTS, read_plan
 
 if TYPE_CHECKING:
@@ -69,7 +76,7 @@ def judge_scale(scale: str, results: Path = RESULTS) -> Path:
 
     Raises ReclaimError for a missing or faulty plan, claim or measurement; nothing is written then.
     """
-    plan = read_plan(scale)
+    plan = plan_of(scale)
     measured = read(results / scale / "measurements.csv")
     target = results / scale / "verdicts.json"
     records.write(target, judge(scale, load_papers(), plan, measured))
@@ -84,7 +91,7 @@ def judged(
     `papers` are those of the claims folder unless given. Raises ReclaimError for a missing or
     faulty file, or verdicts on other measurements or claims.
     """
-    read_plan(scale)
+    plan = plan_of(scale)
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "verdicts.json"
     verdicts = records.read(path, Verdicts, remedy)
@@ -95,7 +102,21 @@ def judged(
     claims = [claim.id for paper in known.values() for claim in paper.claims]
     if claims != [verdict.claim for verdict in verdicts.verdicts]:
         raise ReclaimError(f"{path}: not made from the present claims; {remedy}")
-    return verdicts, measured, controls(measured)
+    return verdicts, measured, controls(measured, plan)
+
+
+def plan_of(scale: str) -> Plan:
+    """The plan that measurements are judged by: with its sweeps, as far as they were run.
+
+    Raises ReclaimError for a scale without a plan, and for a rehearsal, which measures nothing.
+    """
+    if scale == REHEARSAL:
+        raise ReclaimError(
+            "a rehearsal measures nothing: two steps on made-up images; judge and report take "
+            "the results of other scales"
+        )
+    left_out = read_plan(scale).not_run
+    return read_plan(scale, sweeps=True).model_copy(update={"not_run": left_out})
 
 
 def verdicts_of(paper: Paper, evidence: Evidence) -> Iterator[Verdict]:
@@ -115,7 +136,11 @@ def verdicts_of(paper: Paper, evidence: Evidence) -> Iterator[Verdict]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The measurements behind each value claim: `runs` by claim and seed, `values` by run."""
+    """The measurements behind each value claim: `runs` by claim and seed, `values` by run.
+
+    A claim's runs are those whose row of the plan lists it: other runs of its recipe, such as a
+    sweep's, are no evidence for it.
+    """
 
     scale: str
     runs: dict[str, dict[int, str]]
@@ -157,6 +182,10 @@ class Evidence:
         }
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def measurement(self, claim: ValueClaim) -> tuple[dict[int, str] | None, str, str]:
+        """What decides which numbers a claim is compared with."""
+        return self.runs.get(claim.id), claim.evaluation, claim.metric
+
     def runs_of(self, claims: Sequence[ValueClaim]) -> tuple[str, ...]:
         """The measured runs behind some claims."""
         found = (self.runs[claim.id][seed] for claim in claims for seed in self.of_claim(claim))
@@ -167,7 +196,7 @@ class Evidence:
 
         At a transfer scale two cells can be one measurement (two datasets became one).
         """
-        if (self.runs.get(first.id), first.metric) == (self.runs.get(second.id), second.metric):
+        if self.measurement(first) == self.measurement(second):
             return None
         a, b = self.of_claim(first), self.of_claim(second)
         seeds = sorted(a.keys() & b.keys())
@@ -254,12 +283,6 @@ def measured_words(gap: Estimate | None) -> str:
     if gap.interval is None:
         return f"{signed(gap.mean)} ({'one seed' if gap.seeds == 1 else 'no seed variation'})"
     return f"{signed(gap.mean)} [{signed(gap.interval.low)}, {signed(gap.interval.high)}]"
-
-
-def signed(number: float | Decimal, decimals: int | None = 2) -> str:
-    """A number with its sign and a true minus; `decimals` None keeps a Decimal's own."""
-    text = f"{number:+}" if decimals is None else f"{number:+z.{decimals}f}"
-    return text.replace("-", "−")
 
 
 # --- a statement about numbers -------------------------------------------------------------------

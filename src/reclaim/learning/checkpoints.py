@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +16,44 @@ from reclaim.records import write_bytes
 KEPT = 2
 
 
-def save(folder: Path, progress: int, state: dict[str, Any]) -> Path:
-    """Write a state (tensors and plain values) under its progress in steps; drop older ones."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    body = buffer.getvalue()
-    path = folder / f"{progress:012d}.pt"
-    write_bytes(path, hashlib.sha256(body).digest() + body)
-    for old in sorted(folder.glob("*.pt"))[:-KEPT]:
-        old.unlink(missing_ok=True)
-    return path
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training in a folder; those of another key are not seen.
 
+    `key` is a hash of all that decides what the training learns. A run's id does not hold its
+    code, so after an edit its folder is the same.
+    """
 
-def newest(folder: Path, job: str, device: torch.device) -> dict[str, Any] | None:
-    """The newest whole checkpoint of this job; damaged ones and those of another job are passed."""
-    for path in sorted(folder.glob("*.pt"), reverse=True):
-        data = path.read_bytes()
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            continue
-        state = torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
-        if state["job"] == job:
-            return dict(state)
-    return None
+    folder: Path
+    key: str
 
+    @property
+    def paths(self) -> list[Path]:
+        """The oldest first."""
+        return sorted(self.folder.glob(f"{self.key[:16]}-*.pt"))
 
-def clear(folder: Path) -> None:
-    """Remove a run's checkpoints: it has finished."""
-    for path in folder.glob("*.pt"):
-        path.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    def save(self, progress: int, state: dict[str, Any]) -> Path:
+        """Write a state (tensors and plain values) under its progress in steps; drop older ones."""
+        buffer = io.BytesIO()
+        torch.save({"key": self.key, **state}, buffer)
+        body = buffer.getvalue()
+        path = self.folder / f"{self.key[:16]}-{progress:012d}.pt"
+        write_bytes(path, hashlib.sha256(body).digest() + body)
+        for old in self.paths[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def newest(self, device: torch.device) -> dict[str, Any] | None:
+        """The newest whole one; damaged ones are passed over."""
+        for path in reversed(self.paths):
+            data = path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() != data[:32]:
+                continue
+            state = torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
+            if state["key"] == self.key:
+                return dict(state)
+        return None
+
+    def clear(self) -> None:
+        """Remove the folder, whatever a killed process or an older code left there: it is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)

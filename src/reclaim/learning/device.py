@@ -7,6 +7,7 @@ import os
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -47,6 +48,13 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """Autocast to bfloat16; nothing for the full precisions."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, without waiting for it: CUDA's own copies need pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def generator(device: torch.device | str, *key: int | str) -> torch.Generator:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
+from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.device import (
     generator,
     make_deterministic,
     pick_device,
     use_one_thread,
 )
-from reclaim.learning.images import ImageSet, load_images
-from reclaim.learning.nets import build_encoder
+from reclaim.learning.finetune import fine_tune
+from reclaim.learning.frozen import CHUNK, Frozen, load_frozen
+from reclaim.learning.gpu import memory_faults
+from reclaim.learning.images import load_images
 from reclaim.learning.optimise import learning_rate
-from reclaim.learning.views import augment
+from reclaim.learning.progress import EpochProgress
 from reclaim.records import (
     EvaluateJob,
     EvaluationManifest,
+    FineTuneProtocol,
     GeometryProtocol,
     KnnProtocol,
     LinearProtocol,
-    Op,
     Optimiser,
     PretrainJob,
     Protocol,
@@ -41,7 +42,7 @@ from reclaim.records import (
     write_bytes,
 )
 from reclaim.registry.jobs import (
-    ENCODERS,
+    checkpoint_folder,
     data_hash,
     evaluation_folder,
     finished_evaluations,
@@ -50,36 +51,7 @@ from reclaim.registry.jobs import (
     run_folder,
 )
 
-CHUNK = 500
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """A frozen encoder with the images it is judged on."""
-
-    encoder: nn.Module
-    features: int
-    classes: int
-    images: ImageSet
-    seed: int
-    device: torch.device
-
-    def embed(self, images: Tensor, views: tuple[Op, ...], *key: int | str) -> Tensor:
-        """Features (N, F) of uint8 images (N, C, H, W), float32, without gradient."""
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(images), CHUNK):
-                draws = generator("cpu", self.seed, *key, start)
-                batch = augment(images[start : start + CHUNK], views, draws)
-                batch = batch.contiguous(memory_format=torch.channels_last)
-                parts.append(self.encoder(batch).float())
-        features = torch.cat(parts)
-        if not features.isfinite().all():
-            raise ReclaimError(
-                "the encoder gives features that are no numbers: its training broke in the last "
-                "step; lower optimiser.lr and train again"
-            )
-        return features
+PAUSE = 5.0
 
 
 def evaluate(
@@ -87,7 +59,8 @@ def evaluate(
 ) -> Mapping[str, EvaluationManifest]:
     """Measure a finished run by every protocol of its job; those already made are kept.
 
-    Raises ReclaimError if the run is not there, or is not the one the plan asks for now.
+    Fine-tuning that was cut short goes on from its newest checkpoint. Raises ReclaimError if the
+    run is not there or is not the one the plan asks for now, or memory runs out.
     """
     run = finished_run(results, pretrained, data_hash(job.dataset.name, data))
     if run is None:
@@ -101,38 +74,32 @@ def evaluate(
         use_one_thread()
         make_deterministic()
         where = pick_device(device)
-        images = load_images(job.dataset, where, data)
-        for name, protocol in missing.items():
-            frozen = load_frozen(pretrained, results, protocol.encoder, images, where)
-            made[name] = _measure(frozen, protocol, job, run, results)
+        with memory_faults(job.id):
+            images = load_images(job.dataset, where, data)
+            for name, protocol in missing.items():
+                frozen = load_frozen(pretrained, results, protocol, images, where)
+                made[name] = _measure(frozen, pretrained, protocol, job, run, results)
     return made
 
 
-def load_frozen(
-    pretrained: PretrainJob, results: Path, which: str, images: ImageSet, device: torch.device
-) -> Frozen:
-    """A run's encoder, of the last epoch or of the lowest loss, in evaluation mode."""
-    config = pretrained.config
-    path = run_folder(results, pretrained.recipe, pretrained.id) / ENCODERS[which]
-    encoder, features = build_encoder(config.network, config.dataset)
-    encoder.load_state_dict(safetensors.torch.load(path.read_bytes()))
-    encoder = encoder.float().to(device).to(memory_format=torch.channels_last).eval()
-    return Frozen(encoder, features, config.dataset.classes, images, pretrained.seed, device)
-
-
 def _measure(
-    frozen: Frozen, protocol: Protocol, job: EvaluateJob, run: RunManifest, results: Path
+    frozen: Frozen,
+    pretrained: PretrainJob,
+    protocol: Protocol,
+    job: EvaluateJob,
+    run: RunManifest,
+    results: Path,
 ) -> EvaluationManifest:
-    folder = evaluation_folder(results, job.recipe, job.id, protocol.kind)
+    kind, done = protocol.kind, protocol_hash(job, protocol)
+    folder = evaluation_folder(results, job.recipe, job.id, kind)
+    keep = Checkpoints(
+        checkpoint_folder(results, f"{job.id}-{kind}"), content_hash([done, content_hash(run)])
+    )
     files = {}
     if isinstance(protocol, GeometryProtocol):
         metrics = geometry(frozen, protocol)
     else:
-        scores = (
-            linear_scores(frozen, protocol)
-            if isinstance(protocol, LinearProtocol)
-            else knn_scores(frozen, protocol)
-        )
+        scores = _scores(frozen, protocol, f"{job.id} {kind}", pretrained.config.precision, keep)
         table = predictions(scores, frozen.images.test_labels)
         metrics = accuracies(table)
         write_bytes(folder / "predictions.parquet", table.to_parquet(index=False))
@@ -143,22 +110,41 @@ def _measure(
         dataset=job.dataset.name,
         scale=run.scale,
         seed=job.seed,
-        protocol=protocol.kind,
-        job=protocol_hash(job, protocol),
-        code=job.code,
+        protocol=kind,
+        job=done,
+        code=job.code[kind],
         run_manifest=content_hash(run),
         metrics=metrics,
         files=files,
     )
     write(folder / "metrics.json", manifest)
+    keep.clear()
     return manifest
+
+
+def _scores(
+    frozen: Frozen,
+    protocol: LinearProtocol | KnnProtocol | FineTuneProtocol,
+    name: str,
+    precision: str,
+    keep: Checkpoints,
+) -> Tensor:
+    match protocol:
+        case LinearProtocol():
+            return linear_scores(frozen, protocol, name)
+        case KnnProtocol():
+            return knn_scores(frozen, protocol)
+        case FineTuneProtocol():
+            return fine_tune(frozen, protocol, name, precision, keep)
 
 
 def predictions(scores: Tensor, labels: Tensor) -> pd.DataFrame:
     """A row per test image from its class scores (N, C): label, top-1, rank of the label from 1.
 
-    Of equal scores the lower class comes first.
+    Of equal scores the lower class comes first. Raises ReclaimError for scores that are no numbers.
     """
+    if not scores.isfinite().all():
+        raise ReclaimError("the probe's scores are no numbers; lower its lr in `evaluate`")
     order = scores.argsort(dim=1, descending=True, stable=True)
     rank = (order == labels.unsqueeze(1)).int().argmax(dim=1) + 1
     columns = {"label": labels, "top1": order[:, 0], "rank": rank}
@@ -171,12 +157,13 @@ def accuracies(table: pd.DataFrame) -> dict[str, float]:
     return {f"top{k}": float((table["rank"] <= k).mean()) for k in (1, 5)}
 
 
-def linear_scores(frozen: Frozen, protocol: LinearProtocol) -> Tensor:
+def linear_scores(frozen: Frozen, protocol: LinearProtocol, name: str = "probe") -> Tensor:
     """Logits (N, C) of a linear probe of the last epoch on the test images.
 
     Weights start as N(0, 0.01), biases at 0; SGD under cosine decay to 0, stepped once an epoch
     (Dong et al. 2024, 4.1.2, and the authors' `linear` script). Without augmentation the features
-    are computed once; `standardise` scales them to mean 0 and SD 1 over the training images.
+    are computed once; `standardise` scales them to mean 0 and SD 1 over the training images;
+    with `replacement` an epoch draws images with replacement, as the authors' sampler.
     """
     images, labels = frozen.images.train, frozen.images.train_labels
     clean = frozen.embed(images, protocol.test_views, "clean")
@@ -192,22 +179,34 @@ def linear_scores(frozen: Frozen, protocol: LinearProtocol) -> Tensor:
     optimiser = torch.optim.SGD(
         probe.parameters(), protocol.lr, protocol.momentum, weight_decay=protocol.weight_decay
     )
-    for epoch in range(protocol.epochs):
-        optimiser.param_groups[0]["lr"] = learning_rate(schedule, epoch, protocol.epochs)
-        draws = generator("cpu", frozen.seed, epoch, "probe order")
-        order = torch.randperm(len(images), generator=draws).to(frozen.device)
-        for step, chosen in enumerate(order.split(protocol.batch)):
-            batch = (
-                frozen.embed(images[chosen], protocol.views, epoch, step, "probe view")
-                if protocol.views
-                else clean[chosen]
-            )
-            loss = cross_entropy(probe((batch - mean) / deviation), labels[chosen])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+    steps = -(-len(images) // protocol.batch)
+    with EpochProgress(name, protocol.epochs, steps, pause=PAUSE) as progress:
+        for epoch in range(protocol.epochs):
+            lr = optimiser.param_groups[0]["lr"] = learning_rate(schedule, epoch, protocol.epochs)
+            order = probe_order(frozen, protocol, epoch)
+            for step, chosen in enumerate(order.split(protocol.batch)):
+                batch = (
+                    frozen.embed(images[chosen], protocol.views, epoch, step, "probe view")
+                    if protocol.views
+                    else clean[chosen]
+                )
+                loss = cross_entropy(probe((batch - mean) / deviation), labels[chosen])
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                progress.step(len(chosen))
+            progress.epoch(epoch, loss.item(), lr)
     with torch.no_grad():
         return probe((test - mean) / deviation)
+
+
+def probe_order(frozen: Frozen, protocol: LinearProtocol, epoch: int) -> Tensor:
+    """An epoch's images in order: a permutation, or draws with replacement."""
+    images = len(frozen.images.train)
+    draws = generator("cpu", frozen.seed, epoch, "probe order")
+    if protocol.replacement:
+        return torch.randint(images, (images,), generator=draws).to(frozen.device)
+    return torch.randperm(images, generator=draws).to(frozen.device)
 
 
 def knn_scores(frozen: Frozen, protocol: KnnProtocol) -> Tensor:

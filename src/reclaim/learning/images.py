@@ -32,7 +32,7 @@ def load_images(dataset: Dataset, device: torch.device, root: Path) -> ImageSet:
     chosen = np.arange(len(stored.train_labels))
     test_images, test_labels = stored.test_images, stored.test_labels
     if dataset.subset is not None:
-        chosen = stratified(stored.train_labels, dataset.subset, dataset.subset_seed)
+        chosen = stratified(stored.train_labels, dataset.subset, dataset.subset_seed, dataset.part)
         if dataset.held_out:
             rest = np.setdiff1d(np.arange(len(stored.train_labels)), chosen)
             test_images, test_labels = stored.train_images[rest], stored.train_labels[rest]

@@ -9,18 +9,22 @@ from torch import Tensor
 
 from reclaim.learning import candidates, objectives, steps
 from reclaim.records import ReclaimError, Term
-from reclaim.registry.recipes import NOT_YET, RECIPES, Value, knobs_of, resolve_terms
+from reclaim.registry.recipes import RECIPES, Recipe, Value, knobs_of, resolve_terms
 
 
 def term_loss(term: Term, outputs: candidates.Outputs, context: candidates.Context) -> Tensor:
-    """One term: pairing, steps in order, loss (a scalar)."""
+    """One term: pairing, steps in order, loss (a scalar); symmetric ones both ways round."""
+    if term.symmetric:
+        one_way = term.model_copy(update={"symmetric": False})
+        ways = [term_loss(one_way, seen, context) for seen in (outputs, outputs.swapped())]
+        return torch.stack(ways).mean()
     minimised = getattr(objectives, term.loss)
     if term.pairing is None:
-        return minimised(outputs, context)
-    paired = getattr(candidates, term.pairing)(outputs)
+        return minimised(outputs, context, **term.loss_knobs)
+    paired = getattr(candidates, term.pairing)(outputs, **term.pairing_knobs)
     for step in term.steps:
         paired = getattr(steps, step.name)(paired, context, **step.knobs)
-    return minimised(paired, context)
+    return minimised(paired, context, **term.loss_knobs)
 
 
 def total_loss(
@@ -45,7 +49,8 @@ def loss(
     z1, z2 (B, D): projections, normalised inside.
     temperature: tau. generator: where the mixing draws come from (default: torch's global one).
     knobs: prior (tau+, 0.1), beta (1.0), hardest (s, max(2, B // 8)), synthetics
-    (k, max(1, B // 32)); those a recipe has no use for are accepted and ignored.
+    (k, max(1, B // 32)), threshold (theta, 0.75), delta (0.5), unit_interval (False); those a
+    recipe has no use for are accepted and ignored.
 
     Returns a scalar tensor. Raises ValueError for an unknown recipe or knob, one that needs more
     than two projections, a value out of range, or z1 and z2 of different shape.
@@ -55,14 +60,12 @@ def loss(
     >>> round(loss("simclr", z, z).item(), 4)
     0.2395
     """
-    in_batch = [row for row, recipe in RECIPES.items() if _is_in_batch(recipe.terms)]
-    if name in NOT_YET:
-        raise ValueError(f"{name!r} {NOT_YET[name]}; in-batch losses: {', '.join(in_batch)}")
+    in_batch = [row for row, recipe in RECIPES.items() if _is_in_batch(recipe)]
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; in-batch losses: {', '.join(in_batch)}")
     if name not in in_batch:
         raise ValueError(
-            f"{name!r} is no loss on two projections: it needs labels or no training at all; "
+            f"{name!r} is no loss on two projections: {_needs(RECIPES[name])}; "
             f"in-batch losses: {', '.join(in_batch)}"
         )
     known = sorted({knob for row in in_batch for knob in knobs_of(row)})
@@ -86,5 +89,14 @@ def loss(
         return total_loss(terms, candidates.Outputs(z1, z2), context)
 
 
-def _is_in_batch(terms: tuple[object, ...]) -> bool:
-    return bool(terms) and all(getattr(term, "pairing", None) == "in_batch" for term in terms)
+def _is_in_batch(row: Recipe) -> bool:
+    one_pairing = {term.pairing for term in row.terms} == {"in_batch"}
+    return one_pairing and row.init is None
+
+
+def _needs(row: Recipe) -> str:
+    if row.init is not None:
+        return f"it is another's loss on an encoder that {row.init} trained"
+    if row.twin is not None:
+        return "it needs an EMA twin" + " and a queue" * row.queue
+    return "it needs labels or no training at all"

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
 from torchvision.models import resnet
 
 from reclaim.records import Config, Dataset, Network, ReclaimError
 
 
 class Model(nn.Module):
-    """An encoder (images to features) and a head (features to projections or logits)."""
+    """An encoder (images to features), a head (features to projections or logits) and, where a
+    recipe has one, a predictor (projections to predictions)."""
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, encoder: nn.Module, head: nn.Module, predictor: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.predictor = predictor
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.encoder(images))
+        """The projections or logits (B, D) of images."""
+        projections: Tensor = self.head(self.encoder(images))
+        return projections
 
 
 class NarrowResNet(nn.Module):
@@ -89,13 +98,57 @@ def build_encoder(network: Network, dataset: Dataset) -> tuple[nn.Module, int]:
     return _resnet(resnet.resnet50(), channels, stem), 2048
 
 
+class Prototypes(nn.Module):
+    """Cosines with K learned directions: DINO's last layer, its weights' lengths fixed at 1."""
+
+    def __init__(self, features: int, prototypes: int) -> None:
+        super().__init__()
+        self.directions = nn.Linear(features, prototypes, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) to (B, K)."""
+        return linear(normalize(features, dim=1), normalize(self.directions.weight, dim=1))
+
+
 def build_head(network: Network, features: int) -> nn.Module:
-    """The projection head: linear, [batch norm], ReLU, linear."""
-    hidden = network.head_hidden
+    """The projection head.
+
+    mlp: linear, [batch norm], ReLU, linear, [batch norm without weights]. linear: one layer
+    (MoCo v1). prototypes: linear, [batch norm], GELU, twice, linear, then `Prototypes` (Caron et
+    al. 2021, DINO).
+    """
+    hidden, out = network.head_hidden, network.head_out
+    if network.head == "linear":
+        return nn.Linear(features, out)
+    if network.head == "prototypes":
+        layers: list[nn.Module] = []
+        for before in (features, hidden):
+            norm = [nn.BatchNorm1d(hidden)] if network.head_norm else []
+            layers += [nn.Linear(before, hidden), *norm, nn.GELU()]
+        last = Prototypes(out, network.prototypes)
+        return nn.Sequential(*layers, nn.Linear(hidden, out), last)
+    return _mlp(features, hidden, out, network)
+
+
+def build_predictor(network: Network) -> nn.Module | None:
+    """From projections to predictions of them, in the form of the head's `mlp` (BYOL, PSM)."""
+    if not network.predictor:
+        return None
+    return _mlp(network.head_out, network.predictor_hidden, network.head_out, network)
+
+
+def _mlp(before: int, hidden: int, out: int, network: Network) -> nn.Sequential:
+    bias = not network.head_out_norm
     norm = [nn.BatchNorm1d(hidden)] if network.head_norm else []
+    last = [nn.BatchNorm1d(out, affine=False)] if network.head_out_norm else []
     return nn.Sequential(
-        nn.Linear(features, hidden), *norm, nn.ReLU(), nn.Linear(hidden, network.head_out)
+        nn.Linear(before, hidden, bias), *norm, nn.ReLU(), nn.Linear(hidden, out, bias), *last
     )
+
+
+def projection_width(network: Network) -> int:
+    """The length of a projection."""
+    return network.prototypes if network.head == "prototypes" else network.head_out
 
 
 def build_model(config: Config, generator: torch.Generator) -> Model:
@@ -108,7 +161,8 @@ def build_model(config: Config, generator: torch.Generator) -> Model:
             if learns_labels
             else build_head(config.network, features)
         )
-    model = Model(encoder, head)
+        predictor = build_predictor(config.network)
+    model = Model(encoder, head, predictor)
     initialise(model, generator)
     return model
 
@@ -123,4 +177,31 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, nn.Linear):
             bound = module.in_features**-0.5
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+
+
+def load_encoder(encoder: nn.Module, data: bytes, where: str) -> None:
+    """Fill an encoder with the weights of a safetensors file.
+
+    Raises ReclaimError, naming `where`, if a tensor is missing, left over or of another shape.
+    """
+    try:
+        stored = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise ReclaimError(
+            f"{where}: not readable as safetensors ({error}); make it anew"
+        ) from error
+    own = encoder.state_dict()
+    for fault, names in (("lacks", set(own) - set(stored)), ("has also", set(stored) - set(own))):
+        if names:
+            raise ReclaimError(
+                f"{where}: {fault} the tensor {min(names)!r}: it is of another architecture"
+            )
+    for name, value in stored.items():
+        if value.shape != own[name].shape:
+            raise ReclaimError(
+                f"{where}: {name} is {tuple(value.shape)} and not {tuple(own[name].shape)}: it is "
+                "of another architecture, stem or number of channels"
+            )
+    encoder.load_state_dict(stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from reclaim.learning.candidates import Candidates, Context, Outputs
 
@@ -44,8 +44,43 @@ def contrast(candidates: Candidates, context: Context) -> Tensor:
     return (c.w_pos * loss).sum(dim=1).mean()
 
 
+def regress(outputs: Outputs, context: Context) -> Tensor:
+    """The squared distance of unit vectors, 2 - 2 cos(p1, k2), as a mean over the images.
+
+    (Grill et al. 2020, BYOL, eq. 2.) The key carries no gradient.
+
+    Notes: the paper adds the two directions; a symmetric term is their mean, half of it.
+    """
+    return 2 - 2 * cosine_similarity(outputs.need("p1"), outputs.stopped("k2"), dim=1).mean()
+
+
+def distil(outputs: Outputs, context: Context, teacher_temperature: float) -> Tensor:
+    """Cross-entropy of the online network's softmax with the twin's, over pairs of other crops.
+
+    The twin sees the two global crops; its outputs are centred, then sharpened by
+    `teacher_temperature`. The online network sees all crops, at the context's temperature.
+    (Caron et al. 2021, DINO, eq. 1 to 4.) A scalar: the mean over images and pairs.
+
+    Notes: the authors also clip gradients, hold the last layer fixed in the first epoch and let
+    the weight decay grow; none of it is here.
+    """
+    seen = [
+        outputs.need("z1"),
+        outputs.need("z2"),
+        *([] if outputs.local is None else outputs.local),
+    ]
+    logs = [(z / context.temperature).log_softmax(dim=1) for z in seen]
+    pairs = []
+    for which, name in enumerate(("k1", "k2")):
+        centred = outputs.stopped(name) - outputs.stopped("centre")
+        target = (centred / teacher_temperature).softmax(dim=1)
+        pairs += [
+            -(target * log).sum(dim=1).mean() for crop, log in enumerate(logs) if crop != which
+        ]
+    return torch.stack(pairs).mean()
+
+
 def classify(outputs: Outputs, context: Context) -> Tensor:
-    """Cross-entropy with the labels: the `supervised` control."""
-    if outputs.logits is None or outputs.labels is None:
-        raise ValueError("classify needs logits and labels")
-    return cross_entropy(outputs.logits, outputs.labels)
+    """Cross-entropy with the labels: the `supervised` control; projections are the logits."""
+    logits = torch.cat([outputs.need("z1"), outputs.need("z2")])
+    return cross_entropy(logits, outputs.need("labels"))

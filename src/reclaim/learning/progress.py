@@ -10,11 +10,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class EpochProgress:
-    """Counts views; shows epochs, views a second and the time left."""
+    """Counts views; shows epochs, views a second and the time left.
 
-    def __init__(self, name: str, epochs: int, steps: int, done: int = 0) -> None:
-        self.name, self.epochs, self.steps = name, epochs, steps
+    `pause`: the least seconds between two lines of a log.
+    """
+
+    def __init__(
+        self, name: str, epochs: int, steps: int, done: int = 0, pause: float = 0.0
+    ) -> None:
+        self.name, self.epochs, self.steps, self.pause = name, epochs, steps, pause
         self.started, self.first, self.views = time.monotonic(), done, 0
+        self.shown = self.started
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,7 +52,8 @@ class EpochProgress:
         speed = self.views / max(time.monotonic() - self.started, 1e-9)
         note = f"epoch {epoch + 1}/{self.epochs}  loss {loss:.4f}  {speed:,.0f} views/s"
         self.bar.update(self.task, note=note)
-        if self.bar.disable:
+        if self.bar.disable and time.monotonic() - self.shown >= self.pause:
+            self.shown = time.monotonic()
             done = (epoch + 1) * self.steps - self.first
             left = (time.monotonic() - self.started) / max(done, 1)
             left *= (self.epochs - epoch - 1) * self.steps

@@ -50,13 +50,24 @@ def apply_pairs(
     """
     c = candidates
     with torch.no_grad():
-        scores = c.neg[:, : len(c.bank)].masked_fill(c.w_neg[:, : len(c.bank)] <= 0, -torch.inf)
-        ranked = scores.topk(hardest, dim=1).indices
+        ranked = _hardest(c, hardest)
         made = c.bank[ranked.gather(1, draws.first)]
         if mix:
             other = c.bank[ranked.gather(1, draws.second)]
             alpha = draws.alpha.unsqueeze(2)
             made = normalize(alpha * made + (1 - alpha) * other, dim=2)
+    return _append(c, made)
+
+
+def _hardest(c: Candidates, count: int) -> Tensor:
+    """(A, count) rows of the bank that are most similar to each anchor, among its live ones."""
+    in_bank = slice(0, len(c.bank))
+    scores = c.neg[:, in_bank].masked_fill(c.w_neg[:, in_bank] <= 0, -torch.inf)
+    return scores.topk(count, dim=1).indices
+
+
+def _append(c: Candidates, made: Tensor) -> Candidates:
+    """Further negatives (A, k, D) of each anchor; the gradient flows through the anchor alone."""
     appended = torch.einsum("ad,akd->ak", c.anchor, made)
     return replace(
         c,
@@ -66,9 +77,16 @@ def apply_pairs(
 
 
 def mix_pairs(
-    candidates: Candidates, context: Context, hardest: int, synthetics: int, mix: bool = True
+    candidates: Candidates,
+    context: Context,
+    hardest: int,
+    synthetics: int,
+    mix: bool = True,
+    start: int = 0,
 ) -> Candidates:
     """Append k = `synthetics` mixes of two of the s = `hardest` hardest negatives.
+
+    Before epoch `start` (counted from 0) nothing is appended.
 
     (Dong et al. 2024, eq. 2; MoCHi's type 1, Kalantidis et al. 2020.)
 
@@ -76,13 +94,121 @@ def mix_pairs(
     detached follows MoCHi's public form. Deviation of the released file: its active line appends
     the drawn negatives unmixed, `mix=False` here.
     """
-    if synthetics == 0:
+    if synthetics == 0 or context.epoch < start:
         return candidates
     c = candidates
     draws = draw_pairs(
         len(c.anchor), hardest, synthetics, context.generator, c.anchor.dtype, c.anchor.device
     )
     return apply_pairs(c, draws, hardest, mix)
+
+
+@dataclass(frozen=True)
+class QueryDraws:
+    """Which of an anchor's hardest negatives the anchor is mixed with, and how: both (A, k)."""
+
+    rank: Tensor
+    share: Tensor
+
+
+def draw_query(
+    anchors: int,
+    hardest: int,
+    query_mixes: int,
+    generator: torch.Generator | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> QueryDraws:
+    """A rank in [0, hardest), with replacement, and the anchor's share ~ U(0, 1/2)."""
+    shape = (anchors, query_mixes)
+    rank = torch.randint(hardest, shape, generator=generator, device=device)
+    share = torch.rand(shape, generator=generator, dtype=dtype, device=device) / 2
+    return QueryDraws(rank, share)
+
+
+def apply_query(candidates: Candidates, draws: QueryDraws, hardest: int) -> Candidates:
+    """Append one negative per draw: b a + (1 - b) n, normalised and detached, a the anchor."""
+    c = candidates
+    with torch.no_grad():
+        drawn = c.bank[_hardest(c, hardest).gather(1, draws.rank)]
+        share = draws.share.unsqueeze(2)
+        made = normalize(share * c.anchor.unsqueeze(1) + (1 - share) * drawn, dim=2)
+    return _append(c, made)
+
+
+def mix_query(
+    candidates: Candidates, context: Context, hardest: int, query_mixes: int, start: int = 0
+) -> Candidates:
+    """Append s' = `query_mixes` mixes of the anchor itself and one of its hardest negatives.
+
+    Before epoch `start` (counted from 0) nothing is appended. (MoCHi's type 2, Kalantidis et al.
+    2020: the anchor has the smaller share.)
+    """
+    if query_mixes == 0 or context.epoch < start:
+        return candidates
+    c = candidates
+    draws = draw_query(
+        len(c.anchor), hardest, query_mixes, context.generator, c.anchor.dtype, c.anchor.device
+    )
+    return apply_query(c, draws, hardest)
+
+
+def enlarge(
+    candidates: Candidates,
+    context: Context,
+    threshold: float,
+    delta: float,
+    unit_interval: bool = False,
+) -> Candidates:
+    """Lower every similarity below `threshold` by `delta`: positives and negatives alike.
+
+    No gradient flows through the comparison. With `unit_interval` similarities are first mapped
+    to (1 + cosine) / 2, for the comparison and for the loss.
+    (Liu 2024, 3.3.4 and eq. 2.)
+
+    Notes: the paper's figure 6 speaks of similarities in [0, 1] and its equations of cosines:
+    both readings are here.
+    """
+
+    def moved(similarity: Tensor) -> Tensor:
+        s = (1 + similarity) / 2 if unit_interval else similarity
+        return torch.where(s.detach() < threshold, s - delta, s)
+
+    return replace(candidates, pos=moved(candidates.pos), neg=moved(candidates.neg))
+
+
+def apply_acceptance(
+    candidates: Candidates, draws: Tensor, sharpness: float, shift: float, raw: bool
+) -> Candidates:
+    """Keep the negatives whose uniform draw (A, N) lies below their chance of acceptance."""
+    c = candidates
+    with torch.no_grad():
+        neg, pos = c.neg, c.pos[:, :1]
+        if raw:
+            if c.anchor_norm is None or c.bank_norm is None or c.pos_norm is None:
+                raise ValueError("accept in raw products needs a pairing that keeps the lengths")
+            neg = neg * c.anchor_norm.unsqueeze(1) * c.bank_norm
+            pos = pos * c.anchor_norm.unsqueeze(1) * c.pos_norm[:, :1]
+        chance = (-sharpness * (neg - pos - shift).square()).exp().clamp(max=0.999)
+    return replace(c, w_neg=torch.where(draws < chance, c.w_neg, 0))
+
+
+def accept(
+    candidates: Candidates, context: Context, sharpness: float, shift: float, raw: bool
+) -> Candidates:
+    """Keep a negative with probability e^(-a (s - s+ - b)^2), at most 0.999: near the positive.
+
+    a = `sharpness`, b = `shift`, s and s+ the products with the negative and the first positive,
+    of unit vectors or with `raw` as they came. (Dong et al. 2023, released `psm.py`.)
+
+    Notes: the released instance loss draws in raw products although it compares cosines; their
+    differences are tens, so nearly every negative is refused.
+    """
+    c = candidates
+    draws = torch.rand(
+        c.neg.shape, generator=context.generator, dtype=c.neg.dtype, device=c.neg.device
+    )
+    return apply_acceptance(c, draws, sharpness, shift, raw)
 
 
 def harden(candidates: Candidates, context: Context, beta: float) -> Candidates:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from reclaim.learning import checkpoints
 from reclaim.learning.candidates import Context, Outputs
+from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.device import (
     autocast,
     generator,
@@ -28,17 +29,20 @@ from reclaim.learning.device import (
     resolve_precision,
     use_one_thread,
 )
+from reclaim.learning.gpu import memory_faults
 from reclaim.learning.images import ImageSet, load_images
 from reclaim.learning.losses import total_loss
-from reclaim.learning.nets import Model, build_model
+from reclaim.learning.nets import Model, build_model, load_encoder, projection_width
 from reclaim.learning.optimise import build_optimiser, learning_rate
 from reclaim.learning.progress import EpochProgress
+from reclaim.learning.twin import Twin
 from reclaim.learning.views import augment, check_ops
 from reclaim.records import (
     Config,
     PretrainJob,
     ReclaimError,
     RunManifest,
+    Sees,
     canonical,
     content_hash,
     stamp,
@@ -50,6 +54,7 @@ from reclaim.registry.jobs import ENCODERS, checkpoint_folder, data_hash, finish
 
 CHECKPOINT_SECONDS = 10.0
 COLLAPSED = 1e-4
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Training:
     seed: int
     images: ImageSet
     model: Model
+    twin: Twin | None
     optimiser: torch.optim.Optimizer
     device: torch.device
     dtype: torch.dtype
@@ -72,7 +78,18 @@ class Training:
     @property
     def steps(self) -> int:
         """Optimiser steps in an epoch: the last, ragged batch is dropped."""
-        return len(self.images.train) // self.config.batch
+        whole = len(self.images.train) // self.config.batch
+        return min(whole, self.config.max_steps or whole)
+
+    @property
+    def done(self) -> int:
+        """Optimiser steps made since the first epoch."""
+        return self.epoch * self.steps + self.step
+
+    @property
+    def full(self) -> torch.dtype:
+        """The dtype of images, projections and losses: what autocast leaves alone."""
+        return torch.float64 if self.dtype is torch.float64 else torch.float32
 
     @property
     def lowest_epoch(self) -> int | None:
@@ -86,11 +103,13 @@ def pretrain(
     results: Path,
     data: Path,
     device: str = "auto",
+    init: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunManifest:
     """Train a run, or return at once if a valid finished one is there.
 
-    A run that was cut short goes on from its newest checkpoint and ends with the same bits.
+    `init` is the file of the encoder that the job starts from, if it names one. A run that was cut
+    short goes on from its newest checkpoint and ends with the same bits.
     Raises ReclaimError for missing data, a batch that does not fit, a loss that is no number,
     collapse, too little memory or a full disk; the last good checkpoint stays.
     """
@@ -102,19 +121,28 @@ def pretrain(
     use_one_thread()
     make_deterministic()
     where = pick_device(device)
-    keep = checkpoint_folder(results, job.id)
     started = time.monotonic()
+    first = None if init is None else init.read_bytes()
+    init_sha = None if first is None else hashlib.sha256(first).hexdigest()
+    key = content_hash([content_hash(job), data_sha, init_sha])
+    keep = Checkpoints(checkpoint_folder(results, job.id), key)
     with memory_faults(job.id), stop_signals() as stopped:
-        training = start(job, load_images(job.config.dataset, where, data), where)
-        resume(training, keep, content_hash(job))
+        training = start(job, load_images(job.config.dataset, where, data), where, first)
+        resume(training, keep)
         _train(training, job, keep, checkpoint_seconds, stopped)
-    manifest = _finish(training, job, folder, data_sha, time.monotonic() - started)
-    checkpoints.clear(keep)
+    sources = {"data": data_sha, "init": init_sha}
+    manifest = _finish(training, job, folder, sources, time.monotonic() - started)
+    keep.clear()
     return manifest
 
 
-def start(job: PretrainJob, images: ImageSet, device: torch.device) -> Training:
-    """A training before its first step. Raises ReclaimError if a batch does not fit."""
+def start(
+    job: PretrainJob, images: ImageSet, device: torch.device, init: bytes | None = None
+) -> Training:
+    """A training before its first step; `init` is the safetensors of the encoder it starts from.
+
+    Raises ReclaimError if a batch does not fit, or the encoder is another one.
+    """
     config = job.config
     if config.epochs and len(images.train) < config.batch:
         raise ReclaimError(
@@ -122,44 +150,108 @@ def start(job: PretrainJob, images: ImageSet, device: torch.device) -> Training:
             "take a smaller batch"
         )
     check_ops(config.views, config.dataset.channels, config.dataset.size)
+    check_ops(config.local_views, config.dataset.channels, config.dataset.size)
     dtype = resolve_precision(config.precision, device)
     model = build_model(config, generator("cpu", job.seed, "weights"))
-    model = model.to(device).to(memory_format=torch.channels_last)
-    model = model.double() if dtype is torch.float64 else model
+    if init is not None:
+        load_encoder(model.encoder, init, f"{job.init}, which run {job.id} starts from")
+    twin = None
+    if config.twin is not None:
+        first_keys = generator("cpu", job.seed, "queue")
+        twin = Twin(config.twin, model, projection_width(config.network), first_keys)
+        twin = _placed(twin, device, dtype)
+    model = _placed(model, device, dtype)
     optimiser = build_optimiser(config.optimiser, model)
-    training = Training(config, job.seed, images, model, optimiser, device, dtype)
+    training = Training(config, job.seed, images, model, twin, optimiser, device, dtype)
     training.loss_sum = training.loss_sum.to(device)
     return training
 
 
+def _placed(network: Network, device: torch.device, dtype: torch.dtype) -> Network:
+    network = network.to(device).to(memory_format=torch.channels_last)
+    return network.double() if dtype is torch.float64 else network
+
+
 def train_step(training: Training, order: Tensor) -> Tensor:
-    """One optimiser step on the next batch of an epoch's order; its loss, detached."""
-    config, key = training.config, (training.seed, training.epoch, training.step)
+    """One optimiser step on the next batch of an epoch's order; its loss, detached.
+
+    The twin follows first, then makes its keys; the queue takes them in after the loss.
+    """
+    config, twin = training.config, training.twin
     chosen = order[training.step * config.batch :][: config.batch]
-    batch = training.images.train[chosen]
-    views = torch.cat(
-        [
-            augment(batch, config.views, generator("cpu", *key, purpose))
-            for purpose in ("view 1", "view 2")
-        ]
-    )
-    labels = training.images.train_labels[chosen].repeat(2)
-    draws = generator(training.device, *key, "steps")
+    if twin is not None:
+        twin.follow(training.model, training.done / (training.steps * config.epochs))
+    draws = generator(training.device, training.seed, training.epoch, training.step, "steps")
     context = Context(config.temperature, draws, training.epoch, training.step)
-    loss = total_loss(config.terms, forward(training, views, labels), context)
+    outputs = forward(training, make_views(training, chosen), chosen)
+    loss = total_loss(config.terms, outputs, context)
     training.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     training.optimiser.step()
+    if twin is not None:
+        _remember(twin, outputs, chosen)
     return loss.detach()
 
 
-def forward(training: Training, views: Tensor, labels: Tensor) -> Outputs:
-    """Both views in one pass, so that batch norm sees 2B images; the loss is never autocast."""
-    full = torch.float64 if training.dtype is torch.float64 else torch.float32
+def make_views(training: Training, chosen: Tensor) -> list[Tensor]:
+    """The global views of the chosen images as one tensor (2B, C, S, S), then each local crop."""
+    config, key = training.config, (training.seed, training.epoch, training.step)
+    batch = training.images.train[chosen]
+    purposes = [("view 1", config.views), ("view 2", config.views)]
+    purposes += [(f"crop {n + 1}", config.local_views) for n in range(config.local_crops)]
+    made = [augment(batch, ops, generator("cpu", *key, purpose)) for purpose, ops in purposes]
+    full, last = training.full, torch.channels_last
+    return [view.to(full, memory_format=last) for view in (torch.cat(made[:2]), *made[2:])]
+
+
+def forward(training: Training, views: Sequence[Tensor], chosen: Tensor) -> Outputs:
+    """What the networks of a run make of the views of the chosen images, in full precision."""
+    config, model, twin = training.config, training.model, training.twin
+    both, *crops = views
     with autocast(training.device, training.dtype):
-        out = training.model(views.to(full, memory_format=torch.channels_last))
-    z1, z2 = out.to(full).chunk(2)
-    return Outputs(z1, z2, logits=out.to(full), labels=labels)
+        online = _seen(model, both, config.online)
+        predicted = (
+            [None if z is None else model.predictor(z) for z in online]
+            if model.predictor
+            else [None, None]
+        )
+        local = torch.stack([model(crop) for crop in crops]) if crops else None
+        keys = _seen(twin, both, twin.config.sees) if twin else (None, None)
+    full = [
+        None if part is None else part.to(training.full)
+        for part in (*online, *predicted, *keys, local)
+    ]
+    z1, z2, p1, p2, k1, k2, local = full
+    return Outputs(
+        z1, z2, p1, p2, k1, k2,
+        queue=twin.queue if twin and len(twin.queue) else None,
+        own=twin.own(chosen) if twin and len(twin.queue) else None,
+        local=local,
+        centre=twin.centre if twin else None,
+        labels=training.images.train_labels[chosen].repeat(2),
+    )  # fmt: skip
+
+
+def _seen(
+    network: Callable[[Tensor], Tensor], views: Tensor, sees: Sees
+) -> tuple[Tensor | None, Tensor | None]:
+    """A network's outputs for the two views, those it is to see."""
+    if sees == "together":
+        first, second = network(views).chunk(2)
+        return first, second
+    one, two = views.chunk(2)
+    return (
+        network(one) if sees in ("apart", "first") else None,
+        network(two) if sees in ("apart", "second") else None,
+    )
+
+
+def _remember(twin: Twin, outputs: Outputs, chosen: Tensor) -> None:
+    if twin.config.queue is not None:
+        twin.remember(outputs.need("k2"), chosen)
+    if twin.config.centre_momentum is not None:
+        both = torch.cat([outputs.need("k1"), outputs.need("k2")])
+        twin.recentre(both, twin.config.centre_momentum)
 
 
 def epoch_order(training: Training) -> Tensor:
@@ -172,12 +264,12 @@ def epoch_order(training: Training) -> Tensor:
 
 
 def _train(
-    training: Training, job: PretrainJob, keep: Path, every: float, stopped: list[int]
+    training: Training, job: PretrainJob, keep: Checkpoints, every: float, stopped: list[int]
 ) -> None:
     config = training.config
     saved = time.monotonic()
-    done = training.epoch * training.steps + training.step
-    with EpochProgress(job.id, config.epochs, training.steps, done) as progress:
+    views = (2 + config.local_crops) * config.batch
+    with EpochProgress(job.id, config.epochs, training.steps, training.done) as progress:
         while training.epoch < config.epochs:
             lr = learning_rate(config.optimiser, training.epoch, config.epochs)
             for group in training.optimiser.param_groups:
@@ -186,7 +278,7 @@ def _train(
             while training.step < training.steps:
                 training.loss_sum += train_step(training, order)
                 training.step += 1
-                progress.step(2 * config.batch)
+                progress.step(views)
                 if stopped or time.monotonic() - saved >= every:
                     _checkpoint(training, job, keep)
                     saved = time.monotonic()
@@ -206,16 +298,19 @@ def _end_epoch(training: Training, job: PretrainJob, order: Tensor, lr: float) -
     loss = training.loss_sum.item() / training.steps
     training.curve.append([training.epoch, loss, lr])
     if training.lowest_epoch == training.epoch:
-        training.lowest = encoder_weights(training.model)
+        training.lowest = encoder_weights(training)
     training.epoch, training.step = training.epoch + 1, 0
     training.loss_sum.zero_()
     return loss
 
 
 def _check_finite(training: Training, job: PretrainJob) -> None:
-    if not math.isfinite(training.loss_sum.item()):
+    weights = training.model.parameters()
+    sound = math.isfinite(training.loss_sum.item())
+    if not sound or not all(weight.isfinite().all() for weight in weights):
+        what = "weights are" if sound else "loss is"
         raise ReclaimError(
-            f"run {job.id}: the loss is no longer a number in epoch {training.epoch + 1}; the "
+            f"run {job.id}: the {what} no longer a number in epoch {training.epoch + 1}; the "
             "checkpoints before it are kept; lower optimiser.lr or raise temperature"
         )
 
@@ -224,48 +319,51 @@ def _check_spread(training: Training, job: PretrainJob, order: Tensor) -> None:
     """A run whose outputs all point one way has learned nothing: 1 - |mean unit vector|^2 is 0."""
     batch = training.images.train[order[: training.config.batch]]
     draws = generator("cpu", training.seed, training.epoch, "spread")
-    with torch.no_grad():
+    views = augment(batch, training.config.views, draws).to(training.full)
+    with torch.no_grad(), autocast(training.device, training.dtype):
         training.model.eval()
-        out = forward(training, augment(batch, training.config.views, draws), torch.zeros(0)).logits
+        out = training.model(views.contiguous(memory_format=torch.channels_last))
         training.model.train()
-    assert out is not None
-    spread = 1 - normalize(out, dim=1).mean(dim=0).square().sum().item()
-    if spread < COLLAPSED:
+    spread = 1 - normalize(out.to(training.full), dim=1).mean(dim=0).square().sum().item()
+    if not spread >= COLLAPSED:  # NaN too
         raise ReclaimError(
             f"run {job.id} collapsed in epoch {training.epoch + 1}: all outputs point one way "
             f"(spread {spread:.1e}); the checkpoints before it are kept; lower optimiser.lr"
         )
 
 
-def encoder_weights(model: Model) -> dict[str, Tensor]:
-    """A copy of the encoder's weights and buffers."""
+def encoder_weights(training: Training) -> dict[str, Tensor]:
+    """A copy of the weights and buffers of the encoder that the run leaves."""
+    twin = training.twin
+    kept = twin.encoder if twin is not None and twin.config.kept else training.model.encoder
     return {
-        name: value.detach().cpu().clone().contiguous()
-        for name, value in model.encoder.state_dict().items()
+        name: value.detach().cpu().clone().contiguous() for name, value in kept.state_dict().items()
     }
 
 
-def _checkpoint(training: Training, job: PretrainJob, keep: Path) -> None:
+def _checkpoint(training: Training, job: PretrainJob, keep: Checkpoints) -> None:
     _check_finite(training, job)
     state = {
-        "job": content_hash(job),
         "epoch": training.epoch,
         "step": training.step,
         "loss_sum": training.loss_sum,
         "curve": training.curve,
         "lowest": training.lowest,
         "model": training.model.state_dict(),
+        "twin": training.twin.state_dict() if training.twin else {},
         "optimiser": training.optimiser.state_dict(),
     }
-    checkpoints.save(keep, training.epoch * training.steps + training.step, state)
+    keep.save(training.done, state)
 
 
-def resume(training: Training, keep: Path, job: str) -> None:
-    """Go on from the newest whole checkpoint of this job, if there is one."""
-    state = checkpoints.newest(keep, job, training.device)
+def resume(training: Training, keep: Checkpoints) -> None:
+    """Go on from the newest whole checkpoint, if there is one."""
+    state = keep.newest(training.device)
     if state is None:
         return
     training.model.load_state_dict(state["model"])
+    if training.twin:
+        training.twin.load_state_dict(state["twin"])
     training.optimiser.load_state_dict(state["optimiser"])
     training.loss_sum.copy_(state["loss_sum"])
     training.epoch, training.step = state["epoch"], state["step"]
@@ -274,11 +372,15 @@ def resume(training: Training, keep: Path, job: str) -> None:
 
 
 def _finish(
-    training: Training, job: PretrainJob, folder: Path, data_sha: str, seconds: float
+    training: Training,
+    job: PretrainJob,
+    folder: Path,
+    sources: Mapping[str, str | None],
+    seconds: float,
 ) -> RunManifest:
-    """Write what the run leaves; the manifest goes first and comes back last."""
-    (folder / "run.json").unlink(missing_ok=True)
-    weights = encoder_weights(training.model)
+    """Write what the run leaves, the manifest last: until then an older one fits no file."""
+    _check_finite(training, job)
+    weights = encoder_weights(training)
     lowest = training.lowest or weights
     write_bytes(folder / ENCODERS["last"], safetensors.torch.save(weights))
     write_bytes(folder / ENCODERS["lowest_loss"], safetensors.torch.save(lowest))
@@ -295,7 +397,7 @@ def _finish(
         seed=job.seed,
         job=content_hash(job),
         code=job.code,
-        data=data_sha,
+        **sources,
         final_loss=training.curve[-1][1] if training.curve else None,
         lowest_loss_epoch=training.lowest_epoch,
         files={name: stamp(folder / name) for name in names},
@@ -311,7 +413,8 @@ def provenance(training: Training, seconds: float) -> dict[str, Any]:
         if training.device.type == "cuda"
         else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     )
-    views = 2 * training.config.batch * training.steps * training.config.epochs
+    config = training.config
+    views = (2 + config.local_crops) * config.batch * training.steps * config.epochs
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -338,17 +441,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def memory_faults(run: str) -> Iterator[None]:
-    """Turn "out of memory", of either device, into a message for people."""
-    remedy = "free some, run fewer jobs at once (--cores), or take a smaller batch"
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ReclaimError(f"run {run}: out of memory; {remedy}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise ReclaimError(f"run {run}: out of memory; {remedy}") from error

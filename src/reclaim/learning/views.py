@@ -15,6 +15,7 @@ import torch
 from pydantic import AfterValidator, Field, ValidationError
 from torch import Generator, Tensor
 
+from reclaim.learning.device import move
 from reclaim.records import Model, Op, ReclaimError, first_fault
 
 Draws = dict[str, Tensor]  # every tensor has one row per image
@@ -301,7 +302,7 @@ def apply_normalise(images: Tensor, params: NormaliseParams, draws: Draws) -> Te
 
 def _moved(draws: Tensor, images: Tensor) -> Tensor:
     """The draws on the images' device, without waiting for it."""
-    return draws.to(images.device, non_blocking=True)
+    return move(draws, images.device)
 
 
 # --- the table, and a list of operations on a batch ----------------------------------------------

@@ -2,13 +2,13 @@
 
 A run depends on the training core, whole, and on the definitions that its row names: the
 pairing, the steps, the loss, and whatever those call in their own file. So editing one step
-makes stale the runs that use it and no others.
+makes stale the runs that use it and no others, and editing one protocol its own measurements.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from reclaim.records import Config, ReclaimError, content_hash
 LEARNING = Path(__file__).parents[1] / "learning"
 # What is stored is not in it: a run keeps the hash of the arrays it learned from.
 SHARED = ("data/subset.py", "device.py", "images.py", "nets.py", "optimise.py", "views.py")
-CORE = (*SHARED, "checkpoints.py", "train.py")
+CORE = (*SHARED, "train.py")
+MEASURES = {
+    "linear": ("evaluate.py", "linear_scores"),
+    "knn": ("evaluate.py", "knn_scores"),
+    "geometry": ("evaluate.py", "geometry"),
+    "fine_tune": ("finetune.py", "fine_tune"),
+}
+EVERY_MEASURE = ("predictions", "accuracies")
 
 
 def pretrain_code(config: Config) -> str:
@@ -29,18 +36,25 @@ def pretrain_code(config: Config) -> str:
         "objectives.py": {term.loss for term in config.terms},
     }
     named["candidates.py"] |= {term.pairing for term in config.terms if term.pairing}
-    parts = {name: definitions(LEARNING / name, sorted(roots)) for name, roots in named.items()}
-    return content_hash({**parts, **whole(CORE)})
+    core = (*CORE, "twin.py") if config.twin else CORE
+    return content_hash({**_parts(named), **whole(core)})
 
 
-def evaluate_code() -> str:
-    """The hash of all code that decides what an evaluation measures."""
-    return content_hash(whole((*SHARED, "evaluate.py")))
+def evaluate_code(kind: str) -> str:
+    """The hash of all code that decides what one kind of protocol measures."""
+    file, measure = MEASURES[kind]
+    named = {"evaluate.py": set(EVERY_MEASURE)}
+    named.setdefault(file, set()).add(measure)
+    return content_hash({**_parts(named), **whole((*SHARED, "frozen.py"))})
+
+
+def _parts(named: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    return {name: definitions(LEARNING / name, sorted(roots)) for name, roots in named.items()}
 
 
 def whole(names: Sequence[str]) -> dict[str, str]:
     """Whole modules of `learning`, as normal source text by name."""
-    return {name: ast.unparse(_stripped(LEARNING / name)) for name in names}
+    return {name: _text(_stripped(LEARNING / name)) for name in names}
 
 
 def definitions(path: Path, roots: Iterable[str]) -> str:
@@ -57,11 +71,10 @@ def definitions(path: Path, roots: Iterable[str]) -> str:
         )
     wanted, open_names = set(roots), list(roots)
     while open_names:
-        used = {n.id for n in ast.walk(nodes[open_names.pop()]) if isinstance(n, ast.Name)}
-        fresh = (used & set(nodes)) - wanted
+        fresh = (_names(nodes[open_names.pop()]) & set(nodes)) - wanted
         wanted |= fresh
         open_names += sorted(fresh)
-    return "\n".join(ast.unparse(node) for name, node in nodes.items() if name in wanted)
+    return "\n".join(_text(node) for name, node in nodes.items() if name in wanted)
 
 
 def _top_level(path: Path) -> dict[str, ast.stmt]:
@@ -74,6 +87,16 @@ def _top_level(path: Path) -> dict[str, ast.stmt]:
             named = (part for target in targets for part in ast.walk(target))
             nodes |= {part.id: node for part in named if isinstance(part, ast.Name)}
     return nodes
+
+
+@cache
+def _names(node: ast.AST) -> frozenset[str]:
+    return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+@cache
+def _text(node: ast.AST) -> str:
+    return ast.unparse(node)
 
 
 @cache

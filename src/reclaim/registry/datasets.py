@@ -7,7 +7,7 @@ has no exception for any of them.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reclaim.records import ReclaimError
@@ -47,7 +47,8 @@ class DatasetFacts:
     """One image set: `n_train` and `n_test` images of (size, size, channels) uint8.
 
     `sites` are the official addresses, in the order in which they are tried; each serves every
-    archive under its file name.
+    archive under its file name. A rehearsal's image set is made up, in the format of the one that
+    it `stands_for`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class DatasetFacts:
     archives: tuple[Archive, ...] = ()
     sites: tuple[str, ...] = ()
     debian: DebianPackage | None = None
+    stands_for: str | None = None
 
     def shape(self, count: int) -> tuple[int, int, int, int]:
         """The shape of an array of `count` images: (N, H, W, C)."""
@@ -199,6 +201,52 @@ DATASETS: dict[str, DatasetFacts] = {
                 ),
             ),
             sites=("http://cs231n.stanford.edu/",),
+        ),
+    )
+}
+
+
+def _made_up(name: str, pin: Archive) -> DatasetFacts:
+    real = DATASETS[name]
+    return replace(
+        real,
+        name=f"rehearsal_{name}",
+        title=f"made-up images in the format of {name}",
+        n_train=400,
+        n_test=20,
+        archives=(pin,),
+        sites=(),
+        stands_for=name,
+    )
+
+
+# Built by `learning.data.synthetic`; the names of the files keep them apart from the real ones.
+DATASETS |= {
+    facts.name: facts
+    for facts in (
+        _made_up(
+            "cifar10",
+            Archive(
+                "rehearsal-cifar-10-python.tar.gz",
+                1_310_843,
+                sha256="db1b5291978b77d35a4ff99ea016bfe25c7173b58b6cb34e5e3c34dfaed29a5a",
+            ),
+        ),
+        _made_up(
+            "cifar100",
+            Archive(
+                "rehearsal-cifar-100-python.tar.gz",
+                1_310_843,
+                sha256="68f266908312a21f7f0a1f53f88344e2c619d3aec180e52259afa5ba057dcf56",
+            ),
+        ),
+        _made_up(
+            "tiny_imagenet",
+            Archive(
+                "rehearsal-tiny-imagenet-200.zip",
+                402_188,
+                sha256="cc6e63df135bf62df6263fa537c7204a258eec958296b02b33c104f9b2016a80",
+            ),
         ),
     )
 }

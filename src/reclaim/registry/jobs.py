@@ -1,19 +1,20 @@
 """The job files: what each run of a plan is asked to do, and whether it has been done.
 
-A job is the resolved row plus the hash of the code it depends on. Both engines rerun a run when
-its job file changes, so the files are rewritten only where their content differs.
+A job is the resolved row plus the hash of the code it depends on; that of a run which starts from
+another's encoder holds the hash of that run's job too. Both engines rerun a run when its job file
+changes, so the files are rewritten only where their content differs.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from reclaim.records import (
+    REHEARSAL,
     DataManifest,
     EvaluateJob,
     EvaluationManifest,
@@ -26,66 +27,138 @@ from reclaim.records import (
     content_hash,
     read,
     render,
+    stamp,
     stamps_hold,
-    write_text,
     write_text_if_changed,
 )
 from reclaim.registry.code import evaluate_code, pretrain_code
+from reclaim.registry.rehearsal import REHEARSED, rehearse
+from reclaim.registry.weights import stored_weights
 
 PLANS = Path("workflow/plans")
 RESULTS = Path("results")
 DATA = RESULTS / "data"
+WEIGHTS = RESULTS / "weights"
 ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
+EVALUATIONS = {"evaluate": ("linear", "knn", "geometry"), "fine_tune": ("fine_tune",)}
+"""The kinds of protocol by the job that measures them: editing one job's code leaves the other."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run's two jobs."""
+    """A run's jobs: `evaluate` is all of it, a file for each of `EVALUATIONS` has its part."""
 
     pretrain: PretrainJob
     evaluate: EvaluateJob
 
 
-def read_plan(scale: str) -> Plan:
-    """The committed plan of a scale. Raises ReclaimError for a scale that has none."""
-    known = sorted(path.stem for path in PLANS.glob("*.json"))
+def planned_scales() -> list[str]:
+    """The scales that have a committed plan."""
+    return sorted(path.stem for path in PLANS.glob("*.json") if "." not in path.stem)
+
+
+def plan_path(scale: str, sweeps: bool = False) -> Path:
+    """Where the plan of a scale lies, or that of its sweeps."""
+    return PLANS / (f"{scale}.sweeps.json" if sweeps else f"{scale}.json")
+
+
+def read_plan(scale: str, sweeps: bool = False) -> Plan:
+    """The committed plan of a scale, with `sweeps` also what is planned apart, after the rest.
+
+    That of the scale `rehearsal` is made here. Raises ReclaimError for a scale that has none.
+    """
+    if scale == REHEARSAL:
+        return rehearse(read_plan(REHEARSED, sweeps))
+    known = planned_scales()
     if scale not in known:
         if not PLANS.is_dir():
             raise ReclaimError(f"{PLANS}: not found; run reclaim in the project's top folder")
         raise ReclaimError(f"unknown scale {scale!r}; planned: {', '.join(known)}")
-    return read(PLANS / f"{scale}.json", Plan, f"run `reclaim plan --scale {scale}`")
+    remedy = f"run `reclaim plan --scale {scale}`"
+    plan = read(plan_path(scale), Plan, remedy)
+    if not sweeps or not plan_path(scale, sweeps=True).is_file():
+        return plan
+    return _united(plan, read(plan_path(scale, sweeps=True), Plan, remedy))
+
+
+def _united(plan: Plan, apart: Plan) -> Plan:
+    """A plan and its sweeps: what the sweeps serve is no longer left out."""
+    served = {claim for run in apart.runs for claim in run.claims}
+    there = {run.id for run in plan.runs}
+    return Plan(
+        scale=plan.scale,
+        configs={**apart.configs, **plan.configs},
+        protocols={**apart.protocols, **plan.protocols},
+        not_run={claim: why for claim, why in plan.not_run.items() if claim not in served},
+        runs=(*plan.runs, *(run for run in apart.runs if run.id not in there)),
+    )
 
 
 def job_of(plan: Plan, run: Run) -> Job:
-    """The jobs of one row. Raises ReclaimError for a name that the plan does not explain."""
+    """The jobs of one row.
+
+    Raises ReclaimError for a name that the plan does not explain, or two protocols of one kind:
+    an evaluation's folder is named by its kind.
+    """
     try:
         config = plan.configs[run.config]
-        protocols = {name.split("-")[0]: plan.protocols[name] for name in run.protocols}
+        chosen = [plan.protocols[name] for name in run.protocols]
+        init_job = None if run.init is None else _init_job(plan, run.init)
     except KeyError as error:
         raise ReclaimError(
-            f"{PLANS / plan.scale}.json: run {run.id} names {error}, which is not in it; "
+            f"{plan_path(plan.scale)}: run {run.id} names {error}, which is not in it; "
             f"run `reclaim plan --scale {plan.scale}`"
         ) from error
+    protocols = {protocol.kind: protocol for protocol in chosen}
+    if len(protocols) < len(chosen):
+        raise ReclaimError(
+            f"{plan_path(plan.scale)}: run {run.id} is measured twice in one way: "
+            f"{', '.join(run.protocols)}; give one of its claims a setting of its own"
+        )
     return Job(
         PretrainJob(
-            id=run.id, recipe=run.recipe, seed=run.seed, init=run.init, config=config,
-            code=pretrain_code(config),
+            id=run.id, recipe=run.recipe, seed=run.seed, init=run.init, init_job=init_job,
+            config=config, code=pretrain_code(config),
         ),
         EvaluateJob(
-            id=run.id, recipe=run.recipe, dataset=config.dataset, seed=run.seed,
-            protocols=protocols, code=evaluate_code(),
+            id=run.id, recipe=run.recipe, seed=run.seed, protocols=protocols,
+            dataset=config.dataset.model_copy(update={"part": 0}),
+            code={kind: evaluate_code(kind) for kind in protocols},
         ),
     )  # fmt: skip
 
 
+def _init_job(plan: Plan, init: str) -> str | None:
+    """The hash of the job that makes what a run starts from; fetched weights are pinned instead.
+
+    Raises KeyError if the plan does not have it.
+    """
+    if is_fetched(init):
+        return None
+    return content_hash(job_of(plan, {run.id: run for run in plan.runs}[init]).pretrain)
+
+
+def is_fetched(init: str) -> bool:
+    """Whether a run starts from fetched weights, `weights/<name>`, and not from another run."""
+    return init.startswith("weights/")
+
+
+def part_of(job: EvaluateJob, kinds: Collection[str]) -> EvaluateJob:
+    """The part of a job that measures by some kinds of protocol."""
+    protocols = {kind: protocol for kind, protocol in job.protocols.items() if kind in kinds}
+    return job.model_copy(
+        update={"protocols": protocols, "code": {kind: job.code[kind] for kind in protocols}}
+    )
+
+
 def find_run(run_id: str, scale: str | None = None) -> tuple[Plan, Run]:
-    """A run by its id, in one scale's plan or in whichever has it.
+    """A run by its id, in one scale's plan or in whichever has it, sweeps included.
 
     Raises ReclaimError for an unknown id, with the nearest known one.
     """
-    scales = [scale] if scale else sorted(path.stem for path in PLANS.glob("*.json")) or ["digits"]
     ids: list[str] = []
-    for plan in map(read_plan, scales):
+    for name in [scale] if scale else planned_scales() or ["digits"]:
+        plan = read_plan(name, sweeps=True)
         for run in plan.runs:
             if run.id == run_id:
                 return plan, run
@@ -104,26 +177,37 @@ def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
     return rows
 
 
-def resolve(scale: str, results: Path = RESULTS) -> list[Path]:
+def resolve(scale: str, results: Path = RESULTS, sweeps: bool = False) -> list[Path]:
     """Write the job files of a scale; return those whose text changed."""
-    plan = read_plan(scale)
-    written = []
-    for run in plan.runs:
-        job = job_of(plan, run)
-        path = results / scale / "jobs" / run.recipe / f"{run.id}.json"
-        trained = run_folder(results / scale, run.recipe, run.id) / "run.json"
-        measured = {
-            evaluation_folder(results / scale, run.recipe, run.id, name)
-            / "metrics.json": protocol_hash(job.evaluate, protocol)
-            for name, protocol in job.evaluate.protocols.items()
-        }
-        for target, part, made in (
-            (path, job.pretrain, {trained: content_hash(job.pretrain)}),
-            (path.with_suffix(".evaluate.json"), job.evaluate, measured),
-        ):
-            if _write_job(target, render(part), made):
-                written.append(target)
-    return written
+    plan = read_plan(scale, sweeps)
+    return [
+        path
+        for run in plan.runs
+        for path, job, made in _job_files(results / scale, job_of(plan, run))
+        if _write_job(path, render(job), made)
+    ]
+
+
+def _job_files(
+    results: Path, job: Job
+) -> Iterator[tuple[Path, PretrainJob | EvaluateJob, Mapping[Path, str]]]:
+    """A run's job files: path, content, and the manifests they ask for, with their job's hash."""
+    recipe, run = job.pretrain.recipe, job.pretrain.id
+    path = results / "jobs" / recipe / f"{run}.json"
+    manifest = run_folder(results, recipe, run) / "run.json"
+    yield path, job.pretrain, {manifest: content_hash(job.pretrain)}
+    for name, kinds in EVALUATIONS.items():
+        part = part_of(job.evaluate, kinds)
+        folders = {kind: evaluation_folder(results, recipe, run, kind) for kind in part.protocols}
+        if part.protocols:
+            yield (
+                path.with_suffix(f".{name}.json"),
+                part,
+                {
+                    folder / "metrics.json": protocol_hash(part, part.protocols[kind])
+                    for kind, folder in folders.items()
+                },
+            )
 
 
 def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
@@ -153,6 +237,12 @@ def claim_files() -> list[str]:
     return sorted(str(path) for path in Path("workflow/claims").rglob("*") if path.is_file())
 
 
+def plan_files(scale: str) -> list[str]:
+    """The plan of a scale and that of its sweeps, as far as they are there."""
+    paths = plan_path(scale), plan_path(scale, sweeps=True)
+    return [str(path) for path in paths if path.is_file()]
+
+
 def run_folder(results: Path, recipe: str, run_id: str) -> Path:
     """Where a run lies, below its scale's results."""
     return results / "runs" / recipe / run_id
@@ -168,22 +258,41 @@ def checkpoint_folder(results: Path, run_id: str) -> Path:
     return results / "checkpoints" / run_id
 
 
-def claim_checkpoints(results: Path, job: PretrainJob, data: str) -> None:
-    """Empty a run's checkpoints of those that another job, or the same on other data, left.
+def init_manifest(results: Path, init: str) -> Path:
+    """The manifest of what a run starts from: of another run's folder, or of fetched weights."""
+    if is_fetched(init):
+        return results.parent / init / "manifest.json"
+    return run_folder(results, init.split("-")[0], init) / "run.json"
 
-    A run's id does not hold the hash of its code, so after an edit its folder is the same.
+
+def init_path(results: Path, job: PretrainJob) -> Path | None:
+    """The file of the encoder that a run starts from, if it starts from one."""
+    if job.init is None:
+        return None
+    return init_manifest(results, job.init).parent / ENCODERS["last"]
+
+
+def check_init(plan: Plan, job: PretrainJob, results: Path, data: Path = DATA) -> None:
+    """See that the encoder which a run starts from is there, whole and of the present code.
+
+    Raises ReclaimError that says how to make it.
     """
-    folder, mark = checkpoint_folder(results, job.id), content_hash([content_hash(job), data])
-    if (folder / "job").is_file() and (folder / "job").read_text(encoding="utf-8") == mark:
+    if job.init is None:
         return
-    for path in folder.glob("*"):
-        path.unlink()
-    write_text(folder / "job", mark)
-
-
-def release_checkpoints(results: Path, run_id: str) -> None:
-    """Put away the folder of a run that has finished, with what a killed process left in it."""
-    shutil.rmtree(checkpoint_folder(results, run_id), ignore_errors=True)
+    if is_fetched(job.init):
+        folder = init_manifest(results, job.init).parent
+        if stored_weights(folder) is None:
+            raise ReclaimError(
+                f"{folder}: no whole, pinned weights, from which run {job.id} starts; run "
+                f"`reclaim fetch weights {folder.name}` first"
+            )
+        return
+    first = job_of(plan, next(run for run in plan.runs if run.id == job.init)).pretrain
+    if finished_run(results, first, data_hash(first.config.dataset.name, data)) is None:
+        raise ReclaimError(
+            f"run {job.id} starts from the encoder of {first.id}, of which there is no finished "
+            f"run of the present plan and code; run `reclaim pretrain {first.id}` first"
+        )
 
 
 def data_hash(name: str, root: Path = DATA) -> str:
@@ -193,11 +302,17 @@ def data_hash(name: str, root: Path = DATA) -> str:
 
 
 def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | None:
-    """The manifest of a run that this very job made from these data, every file still whole."""
+    """The manifest of a run that this very job made from these data, every file still whole.
+
+    A run that started from another encoder than is there now does not count.
+    """
     folder = run_folder(results, job.recipe, job.id)
     try:
         manifest = read(folder / "run.json", RunManifest, "train the run again")
     except ReclaimError:
+        return None
+    init = init_path(results, job)
+    if init is not None and init.is_file() and stamp(init).sha256 != manifest.init:
         return None
     same = manifest.job == content_hash(job) and manifest.data == data
     return manifest if same and stamps_hold(folder, manifest.files) else None
@@ -205,7 +320,7 @@ def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | No
 
 def protocol_hash(job: EvaluateJob, protocol: Protocol) -> str:
     """What an evaluation by one protocol is checked against: the other protocols do not count."""
-    return content_hash(job.model_copy(update={"protocols": {protocol.kind: protocol}}))
+    return content_hash(part_of(job, [protocol.kind]))
 
 
 def finished_evaluations(
@@ -242,22 +357,25 @@ def fresh(plan: Plan, results: Path = RESULTS) -> list[tuple[str, str]]:
     return made
 
 
-def verify(scale: str, results: Path = RESULTS) -> int:
+def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     """The number of runs of a plan, all of them finished, whole and of the present code.
 
     Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
     """
-    plan = read_plan(scale)
-    stale = [run.id for run in plan.runs if not _verified(plan, run, results / scale)]
+    plan = read_plan(scale, sweeps)
+    stale = [run.id for run in plan.runs if not verified(plan, run, results / scale)]
     if stale:
+        also = " sweeps=true" if sweeps else ""
         raise ReclaimError(
             f"{results / scale}: {len(stale)} of {len(plan.runs)} runs are missing, damaged or of "
-            f"other code, the first {stale[0]}; run `snakemake --cores all --config scale={scale}`"
+            f"other code, the first {stale[0]}; run "
+            f"`snakemake --cores all --config scale={scale}{also}`"
         )
     return len(plan.runs)
 
 
-def _verified(plan: Plan, run: Run, results: Path) -> bool:
+def verified(plan: Plan, run: Run, results: Path) -> bool:
+    """Whether a run and all its evaluations are finished, whole and of the present code."""
     job = job_of(plan, run)
     trained = finished_run(results, job.pretrain, data_hash(run.dataset))
     return trained is not None and len(finished_evaluations(results, job.evaluate, trained)) == len(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +21,12 @@ from reclaim.records import (
     content_hash,
     first_fault,
 )
-from reclaim.registry.claims import Paper, load_papers
+from reclaim.registry.claims import Paper, ValueClaim, load_papers
 from reclaim.registry.claims.names import setting
 from reclaim.registry.claims.text import read_yaml
-from reclaim.registry.datasets import DATASETS
+from reclaim.registry.cost import Anchor, cost
 from reclaim.registry.datasets import dataset as dataset_facts
-from reclaim.registry.recipes import KNOBS, NOT_YET, RECIPES, knobs_of, recipe, resolve_terms
+from reclaim.registry.recipes import KNOBS, RECIPES, Recipe, knobs_of, recipe, resolve_terms
 
 SCALES = Path("workflow/scales")
 PROTOCOLS: TypeAdapter[Protocol] = TypeAdapter(Protocol)
@@ -39,30 +40,44 @@ class ScaleValue(Model):
     why: str
 
 
-class Anchor(Model):
-    """A stated training time, from which other runs' times are scaled by the images they see."""
+class ForRecipes(Model):
+    """Settings that a scale gives some recipes alone, over its other ones."""
 
-    gpu: str
-    hours: float = Field(gt=0)
-    epochs: int = Field(gt=0)
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    source: str
+    recipes: tuple[str, ...] = Field(min_length=1)
+    values: dict[str, ScaleValue]
+
+
+class Sweep(Model):
+    """A setting that is varied in runs beside the plan: one at a time, the rest as planned.
+
+    `papers`: under whose protocol, where papers decide; empty means all.
+    """
+
+    recipes: tuple[str, ...] = Field(min_length=1)
+    papers: tuple[str, ...] = ()
+    path: str
+    values: tuple[Any, ...] = Field(min_length=1)
+    why: str
 
 
 class Scale(Artifact):
     """`workflow/scales/<scale>.yaml`: the settings that a scale decides, by dotted path.
 
     At a transfer scale all settings are its own; else they are what a paper's protocol leaves
-    open. The recipes of `besides` run on every data set, whether or not a claim asks for them.
+    open. The recipes of `besides` run whether or not a claim asks for them: on every data set
+    (`every`), or on those of one paper. `inits` names fetched weights for a recipe that others
+    start from; without an entry they start from that recipe's run of their own seed.
     """
 
     scale: str
     transfer: bool
     seeds: int = Field(ge=1)
-    besides: tuple[str, ...]
+    besides: dict[str, tuple[str, ...]]
+    inits: dict[str, str] = Field(default_factory=dict)
     anchor: Anchor | None = None
     values: dict[str, ScaleValue]
+    for_recipes: tuple[ForRecipes, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
 
 
 def load_scale(name: str) -> Scale:
@@ -76,99 +91,235 @@ def load_scale(name: str) -> Scale:
         scale = Scale.model_validate(document.value)
     except ValidationError as error:
         raise document.fault(error.errors()[0]["loc"], first_fault(error)) from error
-    for setting_path in scale.values:
+    places: list[tuple[tuple[str | int, ...], str]] = [(("values", p), p) for p in scale.values]
+    for n, part in enumerate(scale.for_recipes):
+        places += [(("for_recipes", n, "values", p), p) for p in part.values]
+    places += [(("sweeps", n, "path"), sweep.path) for n, sweep in enumerate(scale.sweeps)]
+    for place, setting_path in places:
         kind, _, knob = setting_path.partition(".")
         if setting(setting_path) is None or (kind == "knobs" and knob not in KNOBS):
             message = f"unknown setting {setting_path!r}; expected a path of records.Config, "
             message += f"evaluate.<protocol>.<value> or knobs.<{' | '.join(KNOBS)}>"
-            raise document.fault(("values", setting_path), message)
+            raise document.fault(place, message)
     return scale
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A recipe on a data set, with the claims that ask for it; `varied` is what a sweep changes.
+
+    `paper` is whose protocol decides: None at a transfer scale.
+    """
+
+    recipe: str
+    dataset: str
+    paper: Paper | None
+    claims: tuple[str, ...]
+    protocols: frozenset[str]
+    varied: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """How a reader tells it from the recipe as planned."""
+        return ", ".join(f"{path.removeprefix('knobs.')}={v}" for path, v in self.varied.items())
+
+
+SWEPT = "a sweep, planned apart: `--config sweeps=true`"
+
+
 def build_plan(name: str) -> Plan:
-    """The plan of a scale from its file and all claims."""
+    """The plan of a scale from its file and all claims, without the sweeps."""
+    return build_plans(name)[0]
+
+
+def build_plans(name: str) -> tuple[Plan, Plan]:
+    """The plan of a scale, and the plan of its sweeps: the runs that only these need.
+
+    A sweep's row whose values are the planned ones is the planned run.
+    """
     scale = load_scale(name)
     papers = load_papers()
-    rows: dict[str, list[str]] = {}
-    configs: dict[str, Config] = {}
-    protocols: dict[str, Protocol] = {}
-    used: dict[str, tuple[str, ...]] = {}
-    not_run = {
-        claim.id: "a sweep, which this version does not plan"
-        for paper in papers.values()
-        for claim in paper.cells()
-        if claim.knobs
-    }
-    for recipe_name, dataset, paper, claims in _wanted(scale, papers):
-        if recipe_name in NOT_YET:
-            not_run |= dict.fromkeys(claims, f"recipe {recipe_name} {NOT_YET[recipe_name]}")
-            continue
-        settings = _settings(scale, paper, recipe_name, dataset)
-        config = resolve_config(scale.scale, recipe_name, settings)
-        key = f"{recipe_name}-{config.dataset.name}-{content_hash(config)[:8]}"
-        configs[key] = config
-        rows.setdefault(key, []).extend(claims)
-        measured = {f"{p.kind}-{content_hash(p)[:8]}": p for p in resolve_protocols(settings)}
-        protocols |= measured
-        used[key] = tuple(measured)
-    runs = [
-        Run(
+    main, apart = _Rows(), _Rows()
+    for wanted in _wanted(scale, papers):
+        main.add(scale, wanted)
+    for wanted in _swept(scale, papers):
+        (main if main.has(scale, wanted) else apart).add(scale, wanted)
+    not_run = {claim: SWEPT for claims in apart.claims.values() for claim in claims}
+    inits = dict(_inits(scale, main))
+    return main.plan(scale, not_run, inits), apart.plan(scale, {}, inits)
+
+
+@dataclass
+class _Rows:
+    """What a plan collects, by config key."""
+
+    configs: dict[str, Config] = field(default_factory=dict)
+    claims: dict[str, list[str]] = field(default_factory=dict)
+    protocols: dict[str, dict[str, Protocol]] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict)
+
+    def has(self, scale: Scale, wanted: Wanted) -> bool:
+        return _key(_config(scale, wanted)) in self.configs
+
+    def add(self, scale: Scale, wanted: Wanted) -> None:
+        config = _config(scale, wanted)
+        key = _key(config)
+        self.configs[key] = config
+        self.claims.setdefault(key, []).extend(wanted.claims)
+        self.variants.setdefault(key, wanted.variant)
+        kinds = self.protocols.setdefault(key, {})
+        for protocol in resolve_protocols(_settings(scale, wanted), wanted.protocols):
+            kinds[f"{protocol.kind}-{content_hash(protocol)[:8]}"] = protocol
+
+    def plan(
+        self, scale: Scale, not_run: dict[str, str], inits: Mapping[tuple[str, str], str]
+    ) -> Plan:
+        runs = tuple(
+            self._run(scale, key, config, seed, inits)
+            for key, config in self.configs.items()
+            for seed in range(scale.seeds)
+        )
+        every = {name: p for kinds in self.protocols.values() for name, p in kinds.items()}
+        return Plan(
+            scale=scale.scale,
+            gpu=scale.anchor.gpu if scale.anchor else None,
+            configs=self.configs,
+            protocols=every,
+            not_run=not_run,
+            runs=runs,
+        )
+
+    def _run(
+        self,
+        scale: Scale,
+        key: str,
+        config: Config,
+        seed: int,
+        inits: Mapping[tuple[str, str], str],
+    ) -> Run:
+        source = recipe(config.recipe).init
+        init = None if source is None else inits[source, config.dataset.name].format(seed=seed)
+        return Run(
             id=f"{key}-s{seed}",
             recipe=config.recipe,
             dataset=config.dataset.name,
             seed=seed,
+            init=init,
+            variant=self.variants[key],
             config=key,
-            protocols=used[key],
-            claims=tuple(dict.fromkeys(rows[key])),
-            cost=cost(config, scale.anchor),
+            protocols=tuple(self.protocols[key]),
+            claims=tuple(dict.fromkeys(self.claims[key])),
+            cost=cost(config, self.protocols[key].values(), scale.anchor),
         )
-        for key, config in configs.items()
-        for seed in range(scale.seeds)
-    ]
-    return Plan(
-        scale=scale.scale, configs=configs, protocols=protocols, not_run=not_run, runs=tuple(runs)
-    )
 
 
-def _wanted(
-    scale: Scale, papers: Mapping[str, Paper]
-) -> Iterable[tuple[str, str, Paper | None, tuple[str, ...]]]:
-    """Recipe, dataset, paper (None at a transfer scale) and the claims that ask for them."""
-    asked: dict[tuple[str, str, str], list[str]] = {}
+def _key(config: Config) -> str:
+    return f"{config.recipe}-{config.dataset.name}-{content_hash(config)[:8]}"
+
+
+def _config(scale: Scale, wanted: Wanted) -> Config:
+    return resolve_config(scale.scale, wanted.recipe, _settings(scale, wanted))
+
+
+def _inits(scale: Scale, main: _Rows) -> Iterable[tuple[tuple[str, str], str]]:
+    """What a run starts from, by recipe trained before and data set; `{seed}` stands for its own.
+
+    Raises ReclaimError if that recipe is neither fetched nor planned.
+    """
+    asked = {(recipe(config.recipe).init, config.dataset.name) for config in main.configs.values()}
+    for source, dataset in sorted((s, d) for s, d in asked if s is not None):
+        keys = [
+            key
+            for key, config in main.configs.items()
+            if (config.recipe, config.dataset.name) == (source, dataset)
+        ]
+        if source in scale.inits:
+            yield (source, dataset), scale.inits[source]
+        elif keys:
+            yield (source, dataset), f"{keys[0]}-s{{seed}}"
+        else:
+            raise ReclaimError(
+                f"scale {scale.scale!r}: a recipe starts from {source!r}, which is not planned on "
+                f"{dataset}: name it under `besides`, or its weights under `inits`"
+            )
+
+
+FROZEN = frozenset({"linear", "knn", "geometry"})
+Asked = dict[tuple[str, str, str], list[ValueClaim]]
+
+
+def _asked(papers: Mapping[str, Paper], swept: bool) -> Asked:
+    """The claims by recipe, data set and paper: those of sweeps, or the others."""
+    asked: Asked = {}
     for paper in papers.values():
         for claim in paper.cells():
-            if not claim.knobs:
-                asked.setdefault((claim.recipe, claim.dataset, paper.id), []).append(claim.id)
+            if bool(claim.knobs) == swept:
+                asked.setdefault((claim.recipe, claim.dataset, paper.id), []).append(claim)
+    return asked
+
+
+def _kinds(claims: Iterable[ValueClaim]) -> frozenset[str]:
+    return FROZEN | {claim.evaluation for claim in claims}
+
+
+def _wanted(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
+    """What the claims and the scale ask for, without the sweeps."""
+    asked = _asked(papers, swept=False)
     if scale.transfer:
         yield from _merged(scale, asked)
         return
     for paper_id, dataset in dict.fromkeys((p, d) for _, d, p in asked):
-        for name in scale.besides:
+        for name in (*scale.besides.get("every", ()), *scale.besides.get(paper_id, ())):
             asked.setdefault((name, dataset, paper_id), [])
     for (name, dataset, paper_id), claims in asked.items():
-        yield name, dataset, papers[paper_id], tuple(claims)
+        ids = tuple(claim.id for claim in claims)
+        yield Wanted(name, dataset, papers[paper_id], ids, _kinds(claims))
 
 
-def _merged(
-    scale: Scale, asked: Mapping[tuple[str, str, str], Sequence[str]]
-) -> Iterable[tuple[str, str, None, tuple[str, ...]]]:
-    """All data sets' claims on a recipe, asked of the one data set of a transfer scale."""
+def _merged(scale: Scale, asked: Asked) -> Iterable[Wanted]:
+    """All data sets' claims on a recipe, asked of the one data set of a transfer scale.
+
+    The control `untrained` is measured in every way that a claim asks for.
+    """
     dataset = scale.values["dataset.name"].value
-    merged: dict[str, list[str]] = {name: [] for name in scale.besides}
+    merged: dict[str, list[ValueClaim]] = {
+        name: [] for names in scale.besides.values() for name in names
+    }
     for (name, _, _), claims in asked.items():
         merged.setdefault(name, []).extend(claims)
-    for name in (*RECIPES, *NOT_YET):
+    every = _kinds(claim for claims in merged.values() for claim in claims)
+    for name in RECIPES:
         if name in merged:
-            yield name, dataset, None, tuple(merged[name])
+            kinds = every if name == "untrained" else _kinds(merged[name])
+            yield Wanted(name, dataset, None, tuple(claim.id for claim in merged[name]), kinds)
 
 
-def _settings(scale: Scale, paper: Paper | None, name: str, dataset: str) -> dict[str, Any]:
-    """Settings by dotted path: the scale's, and over them, at paper scale, the paper's."""
+def _swept(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
+    """The claims' own sweeps, row by row, then the scale's."""
+    for (name, dataset, paper_id), claims in _asked(papers, swept=True).items():
+        place = scale.values["dataset.name"].value if scale.transfer else dataset
+        for claim in claims:
+            varied = {f"knobs.{knob}": value for knob, value in claim.knobs.items()}
+            paper = None if scale.transfer else papers[paper_id]
+            yield Wanted(name, place, paper, (claim.id,), _kinds([claim]), varied)
+    for sweep in scale.sweeps:
+        for wanted in _wanted(scale, papers):
+            under = wanted.paper is None or not sweep.papers or wanted.paper.id in sweep.papers
+            if under and wanted.recipe in sweep.recipes:
+                for value in sweep.values:
+                    yield replace(wanted, claims=(), varied={sweep.path: value})
+
+
+def _settings(scale: Scale, wanted: Wanted) -> dict[str, Any]:
+    """By dotted path: the scale's, over them the paper's at paper scale, then a sweep's."""
     settings = {path: entry.value for path, entry in scale.values.items()}
-    settings["dataset.name"] = dataset
-    if paper is not None:
-        settings |= paper.settings(recipe=name, dataset=dataset)
-    return settings
+    for part in scale.for_recipes:
+        if wanted.recipe in part.recipes:
+            settings |= {path: entry.value for path, entry in part.values.items()}
+    settings["dataset.name"] = wanted.dataset
+    if wanted.paper is not None:
+        settings |= wanted.paper.settings(recipe=wanted.recipe, dataset=wanted.dataset)
+    return settings | dict(wanted.varied)
 
 
 def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config:
@@ -179,8 +330,7 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
     row = recipe(name)
     facts = dataset_facts(settings["dataset.name"])
     tree = _nested(settings)
-    if row.arch is not None:
-        tree["network"] = {"arch": row.arch}
+    tree |= _decided(row, tree)
     tree["dataset"] |= {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
     if not row.terms:
         tree["epochs"] = 0
@@ -196,37 +346,49 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
             f"recipe {name!r} at scale {scale!r}: a batch of {config.batch} from {images} "
             f"of the {facts.n_train} training images of {facts.name}; take fewer"
         )
-    return config.model_copy(update={"terms": resolve_terms(name, config.batch, knobs)})
+    if row.queue and not (config.twin and config.twin.queue):
+        raise ReclaimError(f"recipe {name!r} at scale {scale!r} needs a queue; give twin.queue")
+    queue = config.twin.queue if config.twin else None
+    return config.model_copy(update={"terms": resolve_terms(name, config.batch, knobs, queue)})
 
 
-def resolve_protocols(settings: Mapping[str, Any]) -> list[Protocol]:
-    """The evaluation protocols of the settings: linear, knn and geometry."""
+def _decided(row: Recipe, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of the settings in which a row has a say: what it decides goes over the rest."""
+    network = {**tree.get("network", {}), **row.network}
+    parts: dict[str, Any] = {
+        "online": row.online,
+        "network": network if "arch" not in row.network else dict(row.network),
+        "twin": None if row.twin is None else {**tree.get("twin", {}), **row.twin},
+    }
+    if row.twin is not None and not row.queue:
+        parts["twin"] = {k: v for k, v in parts["twin"].items() if k not in ("queue", "mask_own")}
+    return parts if row.crops else parts | {"local_views": (), "local_crops": 0}
+
+
+def resolve_protocols(
+    settings: Mapping[str, Any], kinds: Collection[str] = FROZEN
+) -> list[Protocol]:
+    """The evaluation protocols of these kinds, in the order linear, knn, geometry, fine_tune."""
     tree = _nested(settings)
     evaluate = tree.get("evaluate", {})
     linear = evaluate.get("linear", {})
-    shared = {key: linear[key] for key in ("encoder", "test_views") if key in linear}
+    names = ("encoder", "test_views", "test_batch")
+    shared = {key: linear[key] for key in names if key in linear}
+    own_views = {key: value for key, value in shared.items() if key != "test_batch"}
     chosen = {
         "linear": linear,
         "knn": shared | evaluate.get("knn", {}),
-        "geometry": shared | {"views": tree.get("views")},
+        "geometry": own_views | {"views": tree.get("views")},
+        "fine_tune": shared | evaluate.get("fine_tune", {}),
     }
     try:
         return [
-            PROTOCOLS.validate_python({"kind": kind, **values}) for kind, values in chosen.items()
+            PROTOCOLS.validate_python({"kind": kind, **values})
+            for kind, values in chosen.items()
+            if kind in kinds
         ]
     except ValidationError as error:
         raise ReclaimError(f"evaluation protocol: {first_fault(error)}") from error
-
-
-def cost(config: Config, anchor: Anchor | None) -> Cost:
-    """Steps and images (views) of a training; GPU-hours in proportion to an anchor's images."""
-    images = config.dataset.subset or DATASETS[config.dataset.name].n_train
-    steps = config.epochs * (images // config.batch)
-    seen = 2 * steps * config.batch
-    if anchor is None:
-        return Cost(steps=steps, images_seen=seen)
-    per_hour = 2 * anchor.epochs * anchor.steps * anchor.batch / anchor.hours
-    return Cost(steps=steps, images_seen=seen, gpu_hours=round(seen / per_hour, 2))
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,14 +402,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def summary(plan: Plan) -> Sequence[tuple[str, str, int, int, float | None]]:
-    """Recipe, dataset, seeds, steps and GPU-hours in all, a row per config."""
-    rows = []
-    for key, config in plan.configs.items():
-        runs = [run for run in plan.runs if run.config == key]
-        hours = [run.cost.gpu_hours for run in runs if run.cost.gpu_hours is not None]
-        rows.append(
-            (config.recipe, config.dataset.name, len(runs), sum(run.cost.steps for run in runs),
-             sum(hours) if hours else None)
-        )  # fmt: skip
-    return rows
+def summary(plan: Plan) -> list[tuple[Config, Cost]]:
+    """Each config of a plan with the cost of one of its runs."""
+    costs = {run.config: run.cost for run in plan.runs}
+    return [(config, costs[key]) for key, config in plan.configs.items()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import isnan
 
+from reclaim.registry.claims import signed as with_sign
+
 NONE = "–"
 
 
@@ -21,9 +23,7 @@ def plain(number: float | None, decimals: int = 2) -> str:
 
 def signed(number: float | None, decimals: int = 2) -> str:
     """+0.82, or a dash."""
-    if number is None or isnan(number):
-        return NONE
-    return f"{number:+z.{decimals}f}".replace("-", "−")
+    return NONE if number is None or isnan(number) else with_sign(number, decimals)
 
 
 def bracketed(low: float | None, high: float | None) -> str:

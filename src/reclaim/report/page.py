@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,16 +15,29 @@ from reclaim.records import Verdict, Verdicts
 from reclaim.registry.claims import Paper, StatementClaim, Table, ValueClaim
 from reclaim.registry.datasets import DATASETS
 from reclaim.report import numbers, plots
-from reclaim.report.standing import CONTROLS, PAPER_SCALE, recipe_order, standing, tally
+from reclaim.report.standing import (
+    CONTROLS,
+    PAPER_SCALE,
+    flagged,
+    recipe_order,
+    standing,
+    tally,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Cell = Mapping[str, Any]
+
 METRICS = {"top1": "top-1", "top5": "top-5"}
-QUALITY = (
-    ("linear", "top1"), ("linear", "top5"), ("knn", "top1"), ("knn", "top5"),
-    ("geometry", "alignment"), ("geometry", "uniformity"),
-)  # fmt: skip
+EVALUATIONS = {"linear": "linear", "knn": "kNN", "fine_tune": "fine-tuned"}
+QUALITY = {
+    ("linear", "top1"): "Linear top-1", ("linear", "top5"): "Linear top-5",
+    ("knn", "top1"): "kNN top-1", ("knn", "top5"): "kNN top-5",
+    ("fine_tune", "top1"): "Fine-tuned top-1", ("fine_tune", "top5"): "Fine-tuned top-5",
+    ("geometry", "alignment"): "Alignment", ("geometry", "uniformity"): "Uniformity",
+}  # fmt: skip
+SWEPT = [kind for kind in QUALITY if kind[1] == "top1"]
 
 
 def write_report(
@@ -59,7 +74,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shelf.filters.update(plain=numbers.plain, signed=numbers.signed, standing=standing)
+    shelf.filters.update(
+        plain=numbers.plain, signed=numbers.signed, standing=standing, worded=worded
+    )
     shelf.globals.update(
         bracketed=numbers.bracketed, absent=numbers.absent, metrics=METRICS, controls=CONTROLS
     )
@@ -73,6 +90,7 @@ def render(
         datasets=[dataset_title(name) for name in datasets],
         counts=tally(verdicts.verdicts),
         quality=quality_tables(quality, recipes),
+        sweeps=sweep_tables(quality, recipes),
         figures=list(figures(rows, recipes, elsewhere)),
         papers=[paper_section(paper, verdicts, rows) for paper in papers.values()],
         sources=sources(verdicts, measurements),
@@ -139,6 +157,7 @@ def paper_section(paper: Paper, verdicts: Verdicts, rows: Sequence[ValueRow]) ->
             {"table": paper.tables[name], "columns": columns, "tally": tally_rows(columns)}
             for name, columns in tables.items()
         ],
+        "divergences": paper.divergences,
         "statements": [(verdict, said[verdict.claim].statement) for verdict in judged],
         "tally": tally(judged),
     }
@@ -150,8 +169,14 @@ def tally_rows(columns: Mapping[str, Sequence[ValueRow]]) -> dict[str, int]:
 
 
 def column_title(claim: ValueClaim) -> str:
-    """CIFAR-10, top-1."""
-    return f"{dataset_title(claim.dataset)}, {METRICS.get(claim.metric, claim.metric)}"
+    """CIFAR-10, top-1; where it is no linear probe's: CIFAR-10, top-1, fine-tuned."""
+    how = "" if claim.evaluation == "linear" else f", {EVALUATIONS.get(claim.evaluation, '')}"
+    return f"{dataset_title(claim.dataset)}, {METRICS.get(claim.metric, claim.metric)}{how}"
+
+
+def worded(value: Any) -> str:
+    """A value of a claim file as text: words as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def dataset_title(name: str) -> str:
@@ -164,38 +189,90 @@ def dataset_title(name: str) -> str:
 
 
 def quality_tables(quality: pd.DataFrame, recipes: Sequence[str]) -> list[dict[str, Any]]:
-    """For each data set a row per recipe, a cell per metric, and the plot of the gains."""
-    datasets: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = {}
-    for cell in quality.to_dict("records"):
-        key = (str(cell["recipe"]), str(cell["protocol"]), str(cell["metric"]))
-        datasets.setdefault(str(cell["dataset"]), {})[key] = {str(k): v for k, v in cell.items()}
-    return [quality_table(name, cells, recipes) for name, cells in datasets.items()]
+    """For each data set a row per planned config, a cell per metric, and the plot of the gains."""
+    planned = quality[quality["variant"] == ""]
+    return [
+        quality_table(str(name), cells_of(part), recipes)
+        for name, part in planned.groupby("dataset", sort=False)
+    ]
+
+
+def cells_of(quality: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
+    """The rows of a table of controls by config, then protocol and metric."""
+    cells: dict[str, dict[tuple[str, str], Cell]] = {}
+    for row in quality.to_dict("records"):
+        cell = {str(key): value for key, value in row.items()}
+        cells.setdefault(cell["config"], {})[cell["protocol"], cell["metric"]] = cell
+    return cells
 
 
 def quality_table(
-    dataset: str, cells: Mapping[tuple[str, str, str], dict[str, Any]], recipes: Sequence[str]
+    dataset: str, configs: Mapping[str, Mapping[tuple[str, str], Cell]], recipes: Sequence[str]
 ) -> dict[str, Any]:
-    """The table and the plot of one data set."""
-    shown = [name for name in recipes if any(key[0] == name for key in cells)]
-    linear = [cells[key] for name in shown if (key := (name, "linear", "top1")) in cells]
+    """The table and the plot of one data set; a column for each kind that was measured."""
+    rows = [(next(iter(cells.values())), cells) for cells in configs.values()]
+    rows.sort(key=lambda row: recipes.index(row[0]["recipe"]))
+    kinds = [kind for kind in QUALITY if any(kind in cells for _, cells in rows)]
+    linear = [cells[kind] for _, cells in rows if (kind := ("linear", "top1")) in cells]
+    flags = flagged(linear)
     return {
         "dataset": dataset_title(dataset),
-        "rows": [(name, [cells.get((name, *kind)) for kind in QUALITY]) for name in shown],
-        "plot": quality_plot(linear, recipes),
+        "columns": [QUALITY[kind] for kind in kinds],
+        "rows": [
+            (about, flags.get(about["name"], ""), [cells.get(kind) for kind in kinds])
+            for about, cells in rows
+        ],
+        "plot": quality_plot(linear),
         "compared": any(not numbers.absent(c["minus_untrained"]) for c in linear),
-        "level": [c["recipe"] for c in linear if not c["low"] > 0 and c["recipe"] not in CONTROLS],
+        "level": flags,
     }
 
 
-def quality_plot(cells: Sequence[Mapping[str, Any]], recipes: Sequence[str]) -> str:
+def quality_plot(cells: Sequence[Cell]) -> str:
     """Each recipe's linear top-1 minus the untrained encoder's; nothing where none was measured."""
     shown = [
-        {"recipe": cell["recipe"], "printed": None, "difference": cell["minus_untrained"],
+        {"recipe": cell["name"], "printed": None, "difference": cell["minus_untrained"],
          "low": none(cell["low"]), "high": none(cell["high"])}
         for cell in cells
         if not numbers.absent(cell["minus_untrained"])
     ]  # fmt: skip
-    return plots.gains(shown, recipes, "gain over untrained, points") if shown else ""
+    names = [cell["name"] for cell in cells]
+    return plots.gains(shown, names, "gain over untrained, points") if shown else ""
+
+
+def sweep_tables(quality: pd.DataFrame, recipes: Sequence[str]) -> list[dict[str, Any]]:
+    """For each data set the sweeps' top-1 beside the planned runs', recipe by recipe."""
+    swept = quality[quality["metric"] == "top1"]
+    tables = []
+    for dataset, part in swept.groupby("dataset", sort=False):
+        varied = set(part.loc[part["variant"] != "", "recipe"])
+        rows = [
+            (next(iter(cells.values())), cells)
+            for cells in cells_of(part[part["recipe"].isin(varied)]).values()
+        ]
+        rows.sort(key=lambda row: (recipes.index(row[0]["recipe"]), row[0]["variant"] != ""))
+        kinds = [kind for kind in SWEPT if any(kind in cells for _, cells in rows)]
+        if rows:
+            tables.append(
+                {
+                    "dataset": dataset_title(str(dataset)),
+                    "columns": [QUALITY[kind] for kind in kinds],
+                    "rows": [(about, [cells.get(kind) for kind in kinds]) for about, cells in rows],
+                    "compared": int(part["minus_planned"].notna().sum()),
+                    "moved": [words for row in rows if (words := moved(*row))],
+                }
+            )
+    return tables
+
+
+def moved(about: Cell, cells: Mapping[tuple[str, str], Cell]) -> str:
+    """What is clearly not as planned: sscl synthetics=2 (linear, kNN); nothing where all may be."""
+    found = [
+        EVALUATIONS[kind]
+        for (kind, _), cell in cells.items()
+        if cell["planned_low"] > 0 or cell["planned_high"] < 0
+    ]
+    return f"{about['recipe']} {about['variant']} ({', '.join(found)})" if found else ""
 
 
 def none(number: float) -> float | None:
@@ -213,16 +290,16 @@ def figures(
 
     `elsewhere` names the images that were measured instead of the papers' own, if they were.
     """
-    columns: dict[tuple[str, str, str], dict[tuple[str | None, str], ValueRow]] = {}
+    columns: dict[tuple[str, ...], dict[tuple[str | None, str], ValueRow]] = {}
     for row in rows:
         claim = row.claim
         if row.verdict.mean is not None and not claim.knobs:
-            column = columns.setdefault((claim.paper, claim.dataset, claim.metric), {})
-            column.setdefault((claim.recipe, claim.printed), row)
-    for (_, _, metric), found in columns.items():
+            key = (claim.metric, claim.paper, claim.dataset, claim.evaluation)
+            columns.setdefault(key, {}).setdefault((claim.recipe, claim.printed), row)
+    for (metric, *_), found in columns.items():
         shown = list(found.values())
         yield {
-            "title": column_title(shown[0].claim),
+            "title": f"{shown[0].claim.paper}: {column_title(shown[0].claim)}",
             "metric": metric,
             "scatter": values_plot(shown, recipes, elsewhere),
             "gains": gains_plot(shown, recipes),
@@ -260,13 +337,20 @@ def gains_plot(rows: Sequence[ValueRow], recipes: Sequence[str]) -> str:
 
 
 def sources(verdicts: Verdicts, measurements: pd.DataFrame) -> dict[str, Any]:
-    """Hash of the measurements, and which evaluation code measured which recipes."""
-    codes = measurements.groupby("code")["recipe"].unique()
+    """Hash of the measurements, and which code measured which recipes in which way."""
+    codes: dict[tuple[str, str], set[str]] = {}
+    columns = measurements[["protocol", "code", "recipe"]].sort_values(["protocol", "code"])
+    for protocol, code, recipe in columns.itertuples(index=False):
+        codes.setdefault((protocol, code), set()).add(recipe)
+    several = Counter(protocol for protocol, _ in codes)
     return {
         "measurements": verdicts.measurements,
         "runs": measurements["run"].nunique(),
         "rows": len(measurements),
-        "codes": {str(code): sorted(names) for code, names in codes.items()},
+        "codes": [
+            (protocol, code, ", ".join(sorted(names)) if several[protocol] > 1 else "every run")
+            for (protocol, code), names in codes.items()
+        ],
     }
 
 

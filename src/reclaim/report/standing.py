@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reclaim.records import Verdict, Verdicts
+from reclaim.report.numbers import absent
 
 PAPER_SCALE = "paper"
 CONTROLS = ("raw_pixels", "untrained", "supervised")
@@ -33,3 +35,18 @@ def recipe_order(measured: Sequence[str], verdicts: Verdicts) -> list[str]:
     first = [name for name in claimed if name is not None and name in measured]
     rest = [name for name in measured if name not in claimed and name not in CONTROLS]
     return [*first, *rest, *(name for name in CONTROLS if name in measured)]
+
+
+def flag(cell: Mapping[str, Any]) -> str:
+    """What a recipe's gain over the untrained encoder calls for; "" where it is clear or unknown.
+
+    `cell` is a row of `inference.controls.controls`.
+    """
+    if cell["recipe"] in CONTROLS or absent(cell["minus_untrained"]) or cell["low"] > 0:
+        return ""
+    return "below untrained" if cell["high"] < 0 else "not above untrained"
+
+
+def flagged(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The flags of those that have one, by name."""
+    return {cell["name"]: word for cell in cells if (word := flag(cell))}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich import print as show
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reclaim.records import Audit, AuditVerdict, Finding, Plan, Verdict, Verdicts
+from reclaim.records import Audit, AuditVerdict, Cost, Finding, Plan, Verdict, Verdicts
+from reclaim.registry.cost import total
 from reclaim.registry.plan import summary
 from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
@@ -20,6 +20,7 @@ from reclaim.report.standing import (
     PAPER_SCALE,
     TRANSFER,
     WORDS,
+    flagged,
     recipe_order,
     standing,
     tally,
@@ -28,6 +29,7 @@ from reclaim.report.standing import (
 if TYPE_CHECKING:
     import pandas as pd
 
+Cell = Mapping[str, Any]
 COLOURS = {"holds": "green", "reproduced": "green", "reversed": "red", "not reproduced": "red"}
 
 
@@ -42,20 +44,32 @@ GRAVE = ("contradiction", "implausible", "unsupported")
 FOLDED = 3  # findings of one check that are not grave are shown up to this number
 
 
-def show_plan(plan: Plan) -> None:
-    """A row per recipe and data set: seeds, optimiser steps, GPU-hours where they are known."""
-    table = Table(title=f"plan: {plan.scale}", title_justify="left")
-    for name in ("recipe", "data", "seeds", "steps", "GPU-hours"):
-        table.add_column(name, justify="left" if name in ("recipe", "data") else "right")
-    rows = summary(plan)
-    for recipe, dataset, seeds, steps, hours in rows:
-        shown = "" if hours is None else f"{hours:.1f}"
-        table.add_row(recipe, dataset, str(seeds), f"{steps:,}", shown)
-    show(table)
-    known = [hours for *_, hours in rows if hours is not None]
-    total = f", {sum(known):,.0f} GPU-hours" if known else ""
-    steps = sum(row[3] for row in rows)
-    show(f"{len(plan.runs)} runs, {steps:,} steps{total}; {len(plan.not_run)} claims not run")
+def show_plan(plan: Plan, console: Console | None = None) -> None:
+    """A row per recipe, encoder and data set with what one seed needs; below, what all runs do."""
+    console = console or Console()
+    table = Table(title=f"plan: {plan.scale}", title_justify="left", box=None, pad_edge=False)
+    for name in ("one seed of", "on", "encoder"):
+        table.add_column(name, overflow="fold")
+    for name in ("steps", "10⁶ views", "MiB", "GPU-hours", "evaluation"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for config, cost in summary(plan):
+        table.add_row(config.recipe, config.dataset.name, config.network.arch, *_cost(cost))
+    table.add_row(f"all {len(plan.runs)} runs", "", "", *_cost(total(r.cost for r in plan.runs)))
+    console.print(table)
+    console.print("MiB: the peak, estimated from above.")
+    if plan.gpu is not None:
+        console.print(f"GPU-hours: of one {plan.gpu}, by multiply-adds (`registry/cost.py`).")
+    console.print(f"{len(plan.not_run)} claims are not run by this plan.")
+
+
+def _cost(cost: Cost) -> tuple[str, ...]:
+    hours = (cost.gpu_hours, cost.evaluation_gpu_hours)
+    return (
+        f"{cost.steps:,}",
+        f"{cost.images_seen / 1e6:,.2f}",
+        f"{cost.memory_mib:,}",
+        *("" if value is None else f"{value:,.2f}" for value in hours),
+    )
 
 
 def print_audit(audit: Audit, console: Console | None = None) -> None:
@@ -89,12 +103,19 @@ def finding_head(found: Finding) -> str:
 
 
 def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | None = None) -> None:
-    """The table of verdicts: a line per recipe, a line per statement that was compared, counts.
+    """The table of verdicts: a line per recipe, a line per statement with an answer, counts.
 
     `quality` is `inference.controls.controls` of the measurements that were judged.
     """
     console = console or Console()
-    console.print(recipe_table(verdicts, quality))
+    cells = planned(quality, verdicts)
+    linear = [cell for cell in cells if cell["protocol"] == "linear"]
+    tuned = [cell for cell in cells if cell["protocol"] == "fine_tune"]
+    console.print(recipe_table(verdicts, linear))
+    if tuned:
+        console.print("", tuned_table(tuned), sep="\n")
+    for line in notes(linear, quality):
+        console.print(line)
     statements = [verdict for verdict in verdicts.verdicts if verdict.recipe is None]
     if any(standing(verdict) != "untested" for verdict in statements):
         console.print("", statement_table(statements), "", sep="\n")
@@ -107,55 +128,104 @@ def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | No
         )
 
 
-def recipe_table(verdicts: Verdicts, quality: pd.DataFrame) -> Table:
+def planned(quality: pd.DataFrame, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Top-1 of every planned config, sweeps left out, in the order of `recipe_order`."""
+    chosen = quality[(quality["metric"] == "top1") & (quality["variant"] == "")]
+    order = recipe_order(list(quality["recipe"].unique()), verdicts)
+    cells = [{str(key): value for key, value in row.items()} for row in chosen.to_dict("records")]
+    return sorted(cells, key=lambda cell: order.index(cell["recipe"]))
+
+
+def recipe_table(verdicts: Verdicts, cells: Sequence[Cell]) -> Table:
     """Linear top-1, minus the untrained encoder's, and how each recipe's printed numbers stand."""
-    linear = quality[(quality["protocol"] == "linear") & (quality["metric"] == "top1")]
-    datasets = list(linear["dataset"].unique())
+    datasets = list(dict.fromkeys(cell["dataset"] for cell in cells))
     title = f"Scale {verdicts.scale}: measured on {', '.join(datasets)}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("recipe", no_wrap=True)
-    for name in ("linear top-1", "− untrained, 95 %"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _quality_table(title, "linear top-1")
     words = LADDER if verdicts.scale == PAPER_SCALE else TRANSFER
     for word in words:
         table.add_column(word, justify="right", style=COLOURS.get(word, ""))
-    cells = {(row["recipe"], row["dataset"]): row for row in linear.to_dict("records")}
-    for name in recipe_order(list(linear["recipe"].unique()), verdicts):
-        for dataset in (found for recipe, found in cells if recipe == name):
-            counts = numbers_stand(verdicts, name, dataset, words)
-            where = f" {dataset}" if len(datasets) > 1 else ""
-            table.add_row(name + where, *measured(cells[name, dataset]), *counts)
+    for cell in cells:
+        where = f" {cell['dataset']}" if len(datasets) > 1 else ""
+        counts = numbers_stand(verdicts, cell, words)
+        table.add_row(cell["name"] + where, *measured(cell), *counts)
     return table
 
 
-def numbers_stand(verdicts: Verdicts, recipe: str, dataset: str, words: Sequence[str]) -> list[str]:
-    """How many of a recipe's printed numbers stand how; blanks where none was printed."""
+def tuned_table(cells: Sequence[Cell]) -> Table:
+    """Top-1 after fine-tuning, minus that of the untrained encoder, fine-tuned alike."""
+    datasets = {cell["dataset"] for cell in cells}
+    table = _quality_table(None, "fine-tuned top-1")
+    for cell in cells:
+        where = f" {cell['dataset']}" if len(datasets) > 1 else ""
+        table.add_row(cell["name"] + where, *measured(cell))
+    return table
+
+
+def _quality_table(title: str | None, column: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    for name in (column, "− untrained, 95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def notes(linear: Sequence[Cell], quality: pd.DataFrame) -> Iterator[Text]:
+    """What needs a look: recipes not above the untrained encoder, or beside their own start."""
+    words = flagged(linear)
+    for word in dict.fromkeys(words.values()):
+        names = ", ".join(name for name, own in words.items() if own == word)
+        yield Text(f"{word} (linear top-1): {names}", style="yellow")
+    for cell in linear:
+        if not absent(cell["minus_start"]):
+            gap = (
+                f"{signed(cell['minus_start'])} {bracketed(cell['start_low'], cell['start_high'])}"
+            )
+            yield Text(f"{cell['name']} − {cell['start']}, where it starts: {gap.strip()}")
+    variants = quality.loc[quality["variant"] != "", "config"].nunique()
+    if variants:
+        yield Text(f"Sweeps: {variants} measured, beside the planned runs in the report")
+
+
+def numbers_stand(verdicts: Verdicts, cell: Cell, words: Sequence[str]) -> list[str]:
+    """How many of a config's printed numbers stand how; blanks where none was printed.
+
+    A run's id is its config's with the seed, so what a sweep measured is not counted here.
+    """
     elsewhere = verdicts.scale != PAPER_SCALE
     own = [
         verdict
         for verdict in verdicts.verdicts
-        if verdict.recipe == recipe and (elsewhere or verdict.dataset == dataset)
+        if verdict.recipe == cell["recipe"] and (elsewhere or verdict.dataset == cell["dataset"])
     ]
-    counts = tally(own)
+    counts = tally(
+        [
+            verdict
+            for verdict in own
+            if any(run.rpartition("-s")[0] == cell["config"] for run in verdict.runs)
+        ]
+    )
     return [str(counts.get(word, 0)) if own else "" for word in words]
 
 
-def measured(cell: dict[Any, Any]) -> tuple[str, str]:
+def measured(cell: Cell) -> tuple[str, str]:
     """84.22±0.11 and +6.73 [+5.96, +7.49]."""
     spread = "" if absent(cell["sd"]) else f"±{plain(cell['sd'])}"
     gain = f"{signed(cell['minus_untrained'])} {bracketed(cell['low'], cell['high'])}"
     return plain(cell["mean"]) + spread, gain.strip()
 
 
-def statement_table(statements: list[Verdict]) -> Table:
-    """The statements that were compared, those with an answer first."""
-    table = Table(title="\nStatements", title_justify="left", box=None, pad_edge=False)
-    table.add_column("stands", no_wrap=True)
+def statement_table(statements: Sequence[Verdict]) -> Table:
+    """The statements with an answer; the others are counted."""
+    table = Table(title="Statements", title_justify="left", box=None, pad_edge=False)
+    for name in ("stands", "paper"):
+        table.add_column(name, no_wrap=True)
     table.add_column("statement")
-    compared = [verdict for verdict in statements if standing(verdict) != "untested"]
-    for verdict in sorted(compared, key=lambda verdict: WORDS.index(standing(verdict))):
+    silent = ("open", "compatible, imprecise", "untested")
+    answered = [verdict for verdict in statements if standing(verdict) not in silent]
+    for verdict in sorted(answered, key=lambda verdict: WORDS.index(standing(verdict))):
         word = standing(verdict)
-        table.add_row(Text(word, style=COLOURS.get(word, "")), Text(verdict.text))
-    if left := len(statements) - len(compared):
-        table.add_row(Text("untested"), Text(f"{left} more, with reasons in the report"))
+        table.add_row(Text(word, style=COLOURS.get(word, "")), verdict.paper, Text(verdict.text))
+    left = {word: n for word, n in tally(statements).items() if word in silent}
+    for word, n in left.items():
+        table.add_row(word, "", f"{n} more, each with its reason in the report")
     return table

@@ -71,23 +71,26 @@ def test_every_step_to_the_end_of_a_tail_is_within_the_bounds() -> None:
                     assert found.upper - found.lower <= true / 10**30
 
 
-def test_bounds_of_products_and_quotients_hold_them() -> None:
-    """The steps by themselves: every rounding goes outward, by no more than a unit."""
+def ends(number: exact._Scaled) -> tuple[Fraction, Fraction]:
+    unit = Fraction(2) ** number.exponent
+    return number.lower * unit, number.upper * unit
+
+
+def test_every_rounding_goes_outward_and_by_less_than_a_unit() -> None:
     rng = np.random.default_rng(9)
     for _ in range(200):
         a, b, c, d = (int(k) for k in rng.integers(1, 2**62, 4))
         one = exact._Scaled(a**4, a**4 + b, -7)  # longer than BITS, so that it is cut
         other = exact._Scaled(c**3, c**3 + d, 5)
-        for made, low, high in (
-            (one.cut(), one.lower, one.upper),
-            (one * other, one.lower * other.lower, one.upper * other.upper),
-            (one / other, Fraction(one.lower, other.upper), Fraction(one.upper, other.lower)),
+        (low, high), (least, most) = ends(one), ends(other)
+        for made, lower, upper in (
+            (one.cut(), low, high),
+            (one * other, low * least, high * most),
+            (one / other, low / most, high / least),
         ):
-            shift = {1: -7, 2: -2, 3: -12}[1 + (made == one * other) + 2 * (made == one / other)]
             unit = Fraction(2) ** made.exponent
-            low, high = low * Fraction(2) ** shift, high * Fraction(2) ** shift
-            assert made.lower * unit <= low < (made.lower + 1) * unit
-            assert (made.upper - 1) * unit < high <= made.upper * unit
+            assert made.lower * unit <= lower < (made.lower + 1) * unit
+            assert (made.upper - 1) * unit < upper <= made.upper * unit
             assert made.upper.bit_length() <= exact.BITS + 1
 
 

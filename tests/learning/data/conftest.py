@@ -6,12 +6,10 @@ import gzip
 import hashlib
 import io
 import lzma
-import pickle
 import struct
 import tarfile
 import threading
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,30 +22,20 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from reclaim.learning.data.synthetic import (
+    Split,
+    cifar_members,
+    jpeg,
+    py2_pickle,
+    tar,
+    zipped,
+)
 from reclaim.registry.datasets import DATASETS, Archive, Content, DatasetFacts, DebianPackage
 
 Array = NDArray[Any]
 
 
-# --- tar, zip, ar --------------------------------------------------------------------------------
-
-
-def tar(members: Sequence[tuple[str | tarfile.TarInfo, bytes]]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for member, content in members:
-            info = tarfile.TarInfo(member) if isinstance(member, str) else member
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zipped(members: Sequence[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for member, content in members:
-            archive.writestr(member, content)
-    return buffer.getvalue()
+# --- ar ------------------------------------------------------------------------------------------
 
 
 def deb(folder: str, files: dict[str, bytes]) -> bytes:
@@ -59,47 +47,6 @@ def deb(folder: str, files: dict[str, bytes]) -> bytes:
         out += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
         out += content + b"\n" * (len(content) % 2)
     return out
-
-
-# --- pickles as Python 2 wrote them --------------------------------------------------------------
-
-
-def py2(value: object) -> bytes:
-    """The opcodes with which Python 2's cPickle wrote a value in protocol 2."""
-    match value:
-        case bool():
-            raise TypeError(value)
-        case int():
-            return pickle.BININT + struct.pack("<i", value)
-        case str():
-            raw = value.encode("latin1")
-            return pickle.BINSTRING + struct.pack("<i", len(raw)) + raw
-        case list():
-            return pickle.EMPTY_LIST + pickle.MARK + b"".join(map(py2, value)) + pickle.APPENDS
-        case dict():
-            items = b"".join(py2(key) + py2(item) for key, item in value.items())
-            return pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
-        case np.ndarray():
-            return py2_array(value)
-    raise TypeError(value)
-
-
-def py2_array(array: Array) -> bytes:
-    def name(module: str, attribute: str) -> bytes:
-        return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
-
-    empty = name("numpy", "ndarray") + py2(0) + pickle.TUPLE1 + py2("b") + pickle.TUPLE3
-    kind = name("numpy", "dtype") + py2("u1") + py2(0) + py2(1) + pickle.TUPLE3 + pickle.REDUCE
-    kind_state = py2(3) + py2("|") + pickle.NONE * 3 + py2(-1) + py2(-1) + py2(0)
-    kind += pickle.MARK + kind_state + pickle.TUPLE + pickle.BUILD
-    shape = py2(array.shape[0]) + py2(array.shape[1]) + pickle.TUPLE2
-    state = py2(1) + shape + kind + pickle.NEWFALSE + py2(array.tobytes().decode("latin1"))
-    made = name("numpy.core.multiarray", "_reconstruct") + empty + pickle.REDUCE
-    return made + pickle.MARK + state + pickle.TUPLE + pickle.BUILD
-
-
-def py2_pickle(value: object) -> bytes:
-    return pickle.PROTO + b"\2" + py2(value) + pickle.STOP
 
 
 # --- image sets ----------------------------------------------------------------------------------
@@ -169,35 +116,10 @@ def with_debian(made: Made) -> Made:
     return Made(replace(made.facts, debian=debian), archives, made.expected)
 
 
-def cifar_members(facts: DatasetFacts, arrays: dict[str, Array]) -> list[tuple[str, bytes]]:
-    """The members of an official archive, in an order that is not that of the batches."""
-
-    def rows(split: str, part: slice) -> dict[str, object]:
-        images, labels = arrays[f"{split}_images"][part], arrays[f"{split}_labels"][part]
-        names = [f"{split}_{i}.png" for i in range(len(labels))]
-        flat = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-        if facts.name == "cifar10":
-            return {"data": flat, "labels": labels.tolist(), "filenames": names}
-        coarse = (labels // 5).tolist()
-        return {
-            "filenames": names, "batch_label": "x", "fine_labels": labels.tolist(),
-            "coarse_labels": coarse, "data": flat,
-        }  # fmt: skip
-
-    if facts.name == "cifar100":
-        folder, meta = "cifar-100-python", {"fine_label_names": ["apple"]}
-        batches = {"train": rows("train", slice(None)), "test": rows("test", slice(None))}
-    else:
-        folder, meta = "cifar-10-batches-py", {"label_names": ["airplane"]}
-        step = facts.n_train // 5
-        batches = {
-            f"data_batch_{i + 1}": rows("train", slice(i * step, (i + 1) * step))
-            for i in (3, 0, 4, 2, 1)
-        }
-        batches["test_batch"] = rows("test", slice(None))
-    members = [(f"{folder}/{name}", py2_pickle(batch)) for name, batch in batches.items()]
-    last = "meta" if facts.name == "cifar100" else "batches.meta"
-    return [(f"{folder}/readme.html", b"<html>"), *members, (f"{folder}/{last}", py2_pickle(meta))]
+def members(facts: DatasetFacts, arrays: dict[str, Array]) -> list[tuple[str, bytes]]:
+    """The members of an official archive of these arrays."""
+    train, test = (Split(arrays[f"{n}_images"], arrays[f"{n}_labels"]) for n in ("train", "test"))
+    return cifar_members(facts, train, test)
 
 
 def cifar(name: str, extra: list[tuple[str | tarfile.TarInfo, bytes]] | None = None) -> Made:
@@ -205,15 +127,9 @@ def cifar(name: str, extra: list[tuple[str | tarfile.TarInfo, bytes]] | None = N
     real = DATASETS[name]
     facts = replace(real, n_train=100, n_test=50, sites=())
     arrays = random_set(facts)
-    content = tar([*(extra or []), *cifar_members(facts, arrays)])
+    content = tar([*(extra or []), *members(facts, arrays)])
     made = Made(facts, {real.archives[0].file: gzip.compress(content)}, arrays)
     return repin(made, made.archives)
-
-
-def jpeg(image: Array) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def tiny_members(facts: DatasetFacts) -> tuple[list[tuple[str, bytes]], dict[str, Array]]:
@@ -366,7 +282,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 def official() -> SimpleNamespace:
     """The builders of small official archives."""
     return SimpleNamespace(
-        fashion=fashion, with_debian=with_debian, cifar=cifar, cifar_members=cifar_members,
+        fashion=fashion, with_debian=with_debian, cifar=cifar, cifar_members=members,
         tiny=tiny, targz=lambda members: gzip.compress(tar(members)), py2_pickle=py2_pickle,
         repin=repin, jpeg=jpeg,
     )  # fmt: skip

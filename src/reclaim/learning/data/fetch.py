@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 from urllib3.exceptions import HTTPError
 
-from reclaim.learning.data import formats
+from reclaim.learning.data import formats, synthetic
 from reclaim.learning.data.store import ROOT, store, stored
-from reclaim.records import ReclaimError
+from reclaim.records import ReclaimError, write_bytes
 from reclaim.registry.datasets import Archive, DatasetFacts, DebianPackage, dataset
 
 MIRROR = "RECLAIM_MIRROR"
@@ -45,18 +45,24 @@ def fetch_data(name: str, root: Path = ROOT) -> Path:
     facts = dataset(name)
     if done := stored(facts, root):
         return done
+    with alone_in(root, name, f"reclaim fetch data {name}") as archives:
+        return stored(facts, root) or store(
+            facts, formats.read(facts, obtain(facts, archives)), root
+        )
+
+
+@contextmanager
+def alone_in(root: Path, name: str, command: str) -> Iterator[Path]:
+    """The folder of archives, for one process at a time; a full disk is a message for people."""
     try:
         archives = root / "archives"
         archives.mkdir(parents=True, exist_ok=True)
         with FileLock(archives / f"{name}.lock"):  # freed by the system when its holder dies
-            return stored(facts, root) or store(
-                facts, formats.read(facts, obtain(facts, archives)), root
-            )
+            yield archives
     except OSError as error:
         raise ReclaimError(
             f"{error.filename or root}: {error.strerror or error}; free some space or mend the "
-            f"permissions and run `reclaim fetch data {name}` again: a part that was downloaded "
-            "is continued"
+            f"permissions and run `{command}` again: a part that was downloaded is continued"
         ) from error
 
 
@@ -122,21 +128,30 @@ def sources(facts: DatasetFacts, archives: Path) -> Iterator[tuple[str, Source, 
     every = [archive for way in ways(facts) for archive in way]
     kept = [archive for archive in every if (archives / archive.file).is_file()]
     yield str(archives), Folder(archives, own=True), kept
-    if mirror := os.environ.get(MIRROR):
-        site = "://" in mirror
-        yield mirror, Site(mirror, archives) if site else Folder(Path(mirror)), every
+    if facts.stands_for:
+        yield "built here", Built(facts, archives), facts.archives
+    for label, source in mirrors(archives):
+        yield label, source, every
     for address in facts.sites:
         yield address, Site(address, archives), facts.archives
     if facts.debian:
         yield "Debian", Apt(facts.debian, archives), [facts.debian.archive]
 
 
+def mirrors(archives: Path) -> Iterator[tuple[str, Folder | Site]]:
+    """The folder or site of one's own, if one is named."""
+    if mirror := os.environ.get(MIRROR):
+        yield mirror, Site(mirror, archives) if "://" in mirror else Folder(Path(mirror))
+
+
 def verify(path: Path, archive: Archive) -> str | None:
-    """What is wrong with a file, or None if its size and hash are as pinned."""
+    """What is wrong with a file, or None if its size and hash, if there is one, are as pinned."""
     size = path.stat().st_size
     if size != archive.bytes:
         return f"{archive.file} has {size} bytes, expected {archive.bytes}"
     kind, expected = ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
+    if expected is None:
+        return None
     with path.open("rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
     return None if found == expected else f"{archive.file} has {kind} {found}, expected {expected}"
@@ -167,6 +182,27 @@ class Folder:
                 path.unlink()
             raise Unavailable(wrong)
         return path
+
+    def size_of(self, file: str) -> int:
+        """How many bytes a file has. Raises Unavailable."""
+        path = self.folder / file
+        if not path.is_file():
+            raise Unavailable(f"{file} is not there")
+        return path.stat().st_size
+
+
+@dataclass(frozen=True)
+class Built:
+    """A rehearsal's archive, made here."""
+
+    facts: DatasetFacts
+    archives: Path
+
+    def get(self, archive: Archive) -> Path:
+        """The file, written into the archives. Raises Unavailable."""
+        part = self.archives / f"{archive.file}.part"
+        write_bytes(part, synthetic.build(self.facts))
+        return keep(part, archive, self.archives)
 
 
 @dataclass(frozen=True)
@@ -218,6 +254,28 @@ class Site:
             self.transfer(archive, part)
         return keep(part, archive, self.archives)
 
+    def size_of(self, file: str) -> int:
+        """How many bytes a file has, as the site says. Raises Unavailable."""
+        try:
+            with self.ask(file, {}) as response:
+                length = response.headers.get("Content-Length", "")
+        except requests.RequestException as error:
+            raise Unreachable(f"{file}: {cause(error)}") from error
+        if not response.ok:
+            raise Unavailable(f"{file}: status {response.status_code} {response.reason}")
+        if not length.isdigit():
+            raise Unavailable(f"{file}: the site does not say how long it is")
+        return int(length)
+
+    def ask(self, file: str, headers: Mapping[str, str]) -> requests.Response:
+        """An answer whose body is not read yet."""
+        return requests.get(
+            f"{self.address.rstrip('/')}/{file}",
+            headers={"Accept-Encoding": "identity", **headers},
+            stream=True,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        )
+
     def transfer(self, archive: Archive, part: Path) -> None:
         """Load until `part` has the pinned size; after a cut, as long as each answer adds to it."""
         while (before := size(part)) < archive.bytes:
@@ -231,13 +289,8 @@ class Site:
 
     def answer(self, archive: Archive, part: Path, before: int) -> None:
         """Append one answer to `part`, or start again where the site sends the whole file."""
-        headers = {"Accept-Encoding": "identity"}
-        if before:
-            headers["Range"] = f"bytes={before}-"
-        url = f"{self.address.rstrip('/')}/{archive.file}"
-        with requests.get(
-            url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)
-        ) as response:
+        part_of = {"Range": f"bytes={before}-"} if before else {}
+        with self.ask(archive.file, part_of) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 part.unlink()
                 raise Unavailable(

@@ -144,7 +144,8 @@ CIFAR = {
 
 def read_cifar(facts: DatasetFacts, files: Mapping[str, Path]) -> Splits:
     """One tar.gz of pickles, each a dict of `data` (N, 3072) and a list of labels."""
-    layout, where = CIFAR[facts.name], facts.archives[0].file
+    layout = CIFAR[facts.stands_for or facts.name]
+    where = facts.archives[0].file
     train = [f"{layout.folder}/{name}" for name in layout.train]
     test = f"{layout.folder}/{layout.test}"
     limit = 2 * int(np.prod(facts.shape(facts.n_train))) + 2**20

@@ -1,4 +1,4 @@
-"""Archives and pickles, read without trusting them: nothing is unpacked to disk, nothing is run."""
+"""Archives, pickles and checkpoints, read without trust: nothing is unpacked to disk or run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -169,3 +170,89 @@ def unpickle(where: str, raw: bytes) -> Any:
         return ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load()
     except (*UNREADABLE, *UNPICKLABLE) as error:
         raise fault(where, f"not a plain pickle ({error})") from error
+
+
+# --- checkpoints ---------------------------------------------------------------------------------
+
+Outline = tuple[str, tuple[int, ...]]
+"""The type and the shape of a tensor, whose numbers are not read."""
+
+STORAGES = {
+    "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+}  # fmt: skip
+LEGACY_PARTS = 4
+"""A checkpoint of PyTorch before 1.6: magic number, version, machine, content; then the numbers."""
+
+
+def outline_tensor(kind: str, offset: int, size: tuple[int, ...], *_: object) -> Outline:
+    """Stands for `torch._utils._rebuild_tensor_v2`."""
+    return kind, tuple(size)
+
+
+class OutlineUnpickler(pickle.Unpickler):
+    """Reads containers, text, numbers and the outlines of tensors; refuses everything else."""
+
+    ALLOWED: Mapping[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): outline_tensor,
+        **{("torch", name): kind for name, kind in STORAGES.items()},
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a name in a pickle stands for. Raises UnpicklingError if it is not allowed."""
+        try:
+            return self.ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in weights") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The type of a storage: ('storage', type, key, device, length)."""
+        return pid[1]
+
+
+def checkpoint_outline(path: Path, limit: int) -> dict[str, Outline]:
+    """Type and shape of the tensors of a PyTorch checkpoint by name, of at most `limit` bytes.
+
+    Raises ReclaimError if it is none, or holds anything else.
+    """
+    with path.open("rb") as file:
+        packed = file.read(4) == b"PK\3\4"
+    content = _zipped_outline(path, limit) if packed else _legacy_outline(path)
+    if not isinstance(content, dict) or not content:
+        raise fault(path.name, "no table of tensors")
+    for name, value in content.items():
+        if not isinstance(name, str) or not _is_outline(value):
+            raise fault(path.name, f"holds {name!r}, which is no tensor")
+    return dict(content)
+
+
+def _is_outline(value: object) -> bool:
+    match value:
+        case (str(kind), tuple(shape)):
+            return kind in STORAGES.values() and all(type(size) is int for size in shape)
+    return False
+
+
+def _zipped_outline(path: Path, limit: int) -> Any:
+    with open_zip(path) as archive:
+        names = [n for n in zip_names(archive, path.name, limit) if n.endswith("/data.pkl")]
+        if len(names) != 1 or sum(member.file_size for member in archive.infolist()) > limit:
+            raise fault(path.name, f"{len(names)} tables of tensors, or over {limit} bytes")
+        raw = archive.read(names[0])
+    return outline(path.name, io.BytesIO(raw), 1)
+
+
+def _legacy_outline(path: Path) -> Any:
+    with path.open("rb") as file:
+        return outline(path.name, file, LEGACY_PARTS)
+
+
+def outline(where: str, file: IO[bytes], parts: int) -> Any:
+    """The last of so many pickles in a row, with outlines for tensors. Raises ReclaimError."""
+    try:
+        for _ in range(parts):
+            content = OutlineUnpickler(file, encoding="utf-8").load()
+    except (*UNREADABLE, *UNPICKLABLE) as error:
+        raise fault(where, f"not a plain checkpoint ({error})") from error
+    return content

@@ -27,6 +27,7 @@ from reclaim.registry.claims.papers import ValueClaim as ValueClaim
 from reclaim.registry.claims.printed import decimals as decimals
 from reclaim.registry.claims.printed import exact as exact
 from reclaim.registry.claims.printed import half_width as half_width
+from reclaim.registry.claims.printed import signed as signed
 from reclaim.registry.claims.printed import split as split
 from reclaim.registry.claims.statements import Difference as Difference
 from reclaim.registry.claims.statements import Magnitude as Magnitude

@@ -15,7 +15,16 @@ from pydantic import (
 )
 
 from reclaim.records import Model
-from reclaim.registry.claims.names import expand, one_of, printed, refuse, setting, single, subject
+from reclaim.registry.claims.names import (
+    expand,
+    known_path,
+    one_of,
+    printed,
+    refuse,
+    setting,
+    single,
+    subject,
+)
 from reclaim.registry.claims.printed import DECIMAL, NAME
 from reclaim.registry.claims.text import short
 
@@ -29,6 +38,7 @@ Printed = Annotated[
 Cell = Annotated[str, AfterValidator(single)]
 Cells = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(expand)]
 Subject = Annotated[str, AfterValidator(subject)]
+Setting = Annotated[Name, AfterValidator(known_path)]
 Source = Literal["printed", "released-code", "inferred", "assumed"]
 Unit = Literal["percent", "fraction"]
 Role = Literal["baseline", "ours", "ablation"]
@@ -211,7 +221,7 @@ class ProtocolValue(Entry):
     `value` is what a run takes by default; `readings` are the other ways to take the paper.
     """
 
-    path: Name
+    path: Setting
     value: Any
     source: Source
     locator: Text
@@ -221,8 +231,6 @@ class ProtocolValue(Entry):
 
     @model_validator(mode="after")
     def _fits_path(self) -> Self:
-        if setting(self.path) is None:
-            raise refuse(f"unknown path {self.path!r}; expected one of a run's settings", "path")
         self._fits(self.value, "value")
         for i, reading in enumerate(self.readings):
             self._fits(reading.value, "readings", i, "value")
@@ -245,14 +253,25 @@ class ProtocolFile(Entry):
 
 
 class Divergence(Entry):
-    """A point where a paper and its released code, or a paper and itself, say different things."""
+    """A point that a paper leaves open, or where it contradicts its released code or itself.
+
+    `paths` are the settings it decides; `default` is the reading that a run takes.
+    """
 
     what: Text
     where: Text
-    paths: tuple[Name, ...] = ()
+    paths: tuple[Setting, ...] = ()
     readings: tuple[Reading, ...] = Field(min_length=2)
     default: Any
     why: Text
+
+    @model_validator(mode="after")
+    def _default_is_a_reading(self) -> Self:
+        if self.default not in (known := [reading.value for reading in self.readings]):
+            expected = ", ".join(map(short, known))
+            message = f"{short(self.default)} is no reading; expected one of {expected}"
+            raise refuse(message, "default")
+        return self
 
 
 class DivergencesFile(Entry):

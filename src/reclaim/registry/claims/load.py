@@ -67,9 +67,9 @@ def load_papers(
 
 
 def _registry_recipes() -> Collection[str]:
-    from reclaim.registry.recipes import NOT_YET, RECIPES
+    from reclaim.registry.recipes import RECIPES
 
-    return {*RECIPES, *NOT_YET}
+    return set(RECIPES)
 
 
 def _registry_datasets() -> Collection[str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import filter as matching
 from functools import cache
-from typing import Annotated, Any, Protocol, get_args
+from types import UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -96,6 +97,13 @@ def single(cell: str, info: ValidationInfo) -> str:
     return cell
 
 
+def known_path(path: str) -> str:
+    """A dotted path that `setting` knows."""
+    if setting(path) is None:
+        raise refuse(f"unknown path {short(path)}; expected one of a run's settings")
+    return path
+
+
 def subject(name: str, info: ValidationInfo) -> str:
     """A statement or a cell that is there."""
     if _matches(name, info.context) or (info.context and name in info.context.statements):
@@ -132,8 +140,6 @@ def _fitting(pattern: str, names: Collection[str]) -> list[str]:
 
 _BESIDE_CONFIG: dict[str, TypeAdapter[Any]] = {
     "seeds": TypeAdapter(tuple[Annotated[int, Field(ge=0)], ...]),
-    "queue": TypeAdapter(Annotated[int, Field(gt=0)]),
-    "ema": TypeAdapter(Annotated[float, Field(ge=0, le=1)]),
 }
 
 
@@ -165,8 +171,17 @@ def _leaf(model: type[BaseModel] | None, path: str) -> TypeAdapter[Any] | None:
     found = model.model_fields.get(name) if model else None
     if found is None:
         return None
-    inner = found.annotation
-    if isinstance(inner, type) and issubclass(inner, BaseModel):
+    if (inner := _nested(found.annotation)) is not None:
         return _leaf(inner, rest)
-    exact_type: Any = Annotated[inner, found]
+    exact_type: Any = Annotated[found.annotation, found]
     return None if rest else TypeAdapter(exact_type)
+
+
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that holds one: `Twin`, or `Twin | None`."""
+    kinds = get_args(annotation) if get_origin(annotation) in _UNIONS else (annotation,)
+    models = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next(models, None)
+
+
+_UNIONS = (Union, UnionType)

@@ -26,7 +26,8 @@ class ValueClaim(Model):
     """One printed number: what was measured, how, and what the paper compares it with.
 
     `cell` is its locator, `id` and `baseline` are claim ids, `printed` and `sd` printed strings;
-    `runs` is how many runs the paper says the number stands for (None: it does not say).
+    `runs` is how many runs the paper says the number stands for (None: it does not say). `knobs`
+    are those that differ from the paper's own protocol: a sweep's row at the default has none.
     """
 
     kind: Literal["value"] = "value"
@@ -90,7 +91,7 @@ class Paper(Model):
         """A claim for every printed number of the results tables, in printed order."""
         for table in self.tables.values():
             if table.kind == "results":
-                yield from _value_claims(self.id, table)
+                yield from _value_claims(self, table)
 
     @property
     def claims(self) -> Iterator[Claim]:
@@ -119,7 +120,7 @@ class Paper(Model):
         }
 
 
-def _value_claims(paper: str, table: Table) -> Iterator[ValueClaim]:
+def _value_claims(paper: Paper, table: Table) -> Iterator[ValueClaim]:
     deviations = {column.of: name for name, column in table.columns.items() if column.of}
     for row, cells in table.cells.items():
         for name, column in table.columns.items():
@@ -127,8 +128,9 @@ def _value_claims(paper: str, table: Table) -> Iterator[ValueClaim]:
                 yield _value_claim(paper, table, row, name, cells.get(deviations.get(name, "")))
 
 
-def _value_claim(paper: str, table: Table, row: str, name: str, sd: str | None) -> ValueClaim:
+def _value_claim(paper: Paper, table: Table, row: str, name: str, sd: str | None) -> ValueClaim:
     about, column = table.rows[row], table.columns[name]
+    recipe = about.recipe or ""
     baseline = about.baseline or table.baseline
     against = (
         baseline is not None and baseline != row and table.cells[baseline][name] != NOT_PRINTED
@@ -136,19 +138,23 @@ def _value_claim(paper: str, table: Table, row: str, name: str, sd: str | None) 
     dataset = column.dataset or about.dataset or table.dataset or ""
     printed = table.cells[row][name]
     return ValueClaim(
-        id=f"{paper}:{table.id}[{name},{row}]",
-        paper=paper,
+        id=f"{paper.id}:{table.id}[{name},{row}]",
+        paper=paper.id,
         text=f"{about.label}, {dataset}, {column.metric}: {printed} ({table.locator})",
         cell=f"{table.id}[{name},{row}]",
         printed=printed,
-        recipe=about.recipe or "",
+        recipe=recipe,
         dataset=dataset,
         metric=column.metric or "",
         unit=column.unit or "percent",
         evaluation=about.evaluation or table.evaluation or "",
         role=about.role,
-        knobs=about.knobs,
-        baseline=f"{paper}:{table.id}[{name},{baseline}]" if against else None,
+        knobs={
+            knob: value
+            for knob, value in about.knobs.items()
+            if paper.settings(recipe, dataset).get(f"knobs.{knob}") != value
+        },
+        baseline=f"{paper.id}:{table.id}[{name},{baseline}]" if against else None,
         runs=about.runs or table.runs,
         sd=None if sd == NOT_PRINTED else sd,
     )

@@ -1,8 +1,9 @@
-"""Printed numbers and the names of the cells they stand in."""
+"""Printed numbers, read and written, and the names of the cells they stand in."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from fractions import Fraction
 
 from reclaim.records import ReclaimError
@@ -42,3 +43,9 @@ def split(cell: str) -> tuple[str, str, str]:
     if not (match := _LOCATOR.fullmatch(cell)):
         raise ReclaimError(f"{cell!r} names no cell; expected table[column,row]")
     return match[1], match[2], match[3]
+
+
+def signed(number: float | Decimal, decimals: int | None = 2) -> str:
+    """A number with its sign and a true minus: +0.82; `decimals` None keeps a Decimal's own."""
+    text = f"{number:+}" if decimals is None else f"{number:+z.{decimals}f}"
+    return text.replace("-", "−")

@@ -1,0 +1,265 @@
+"""A run's jobs: what it starts from, how it is measured, and the plan of the sweeps beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reclaim.records import (
+    Config,
+    Cost,
+    DataManifest,
+    FileStamp,
+    KnnProtocol,
+    Plan,
+    ReclaimError,
+    Run,
+    RunManifest,
+    WeightsManifest,
+    content_hash,
+    render,
+    stamp,
+    write,
+    write_text,
+)
+from reclaim.registry import code, jobs, weights
+from tests.conftest import tiny_config
+
+KNN = KnnProtocol(neighbours=5, temperature=0.1, test_views=())
+MORE = KNN.model_copy(update={"neighbours": 6})
+DATA = DataManifest(name="digits", source="x", classes=10, files={})
+
+
+def row(config: Config, init: str | None = None, **changes: Any) -> Run:
+    return Run(
+        id=f"{config.recipe}-digits-{content_hash(config)[:8]}-s0", recipe=config.recipe,
+        dataset="digits", seed=0, init=init, config=content_hash(config), protocols=("knn-1",),
+        cost=Cost(steps=0, images_seen=0, **COSTS),
+    ).model_copy(update=changes)  # fmt: skip
+
+
+COSTS: dict[str, Any] = {
+    name: 0
+    for name, field in Cost.model_fields.items()
+    if field.is_required() and name not in ("steps", "images_seen")
+}
+FIRST = row(tiny_config("dino", dataset__part=1))
+NEXT = row(tiny_config("simclr_dino"), init=FIRST.id)
+OTHER = row(tiny_config("simclr"))
+FETCHED = row(tiny_config("simclr_dino", epochs=2), init="weights/dino_resnet50")
+CONFIGS = [
+    tiny_config("dino", dataset__part=1), tiny_config("simclr_dino"), tiny_config("simclr"),
+    tiny_config("simclr_dino", epochs=2),
+]  # fmt: skip
+
+
+def plan_of(*runs: Run, **changes: Any) -> Plan:
+    return Plan(
+        scale="tiny", configs={content_hash(config): config for config in CONFIGS},
+        protocols={"knn-1": KNN, "knn-2": MORE}, runs=runs,
+    ).model_copy(update=changes)  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a folder with a plan and, if given, that of the sweeps; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(plan: Plan, sweeps: Plan | None = None) -> Path:
+        write(jobs.plan_path("tiny"), plan)
+        if sweeps is not None:
+            write(jobs.plan_path("tiny", sweeps=True), sweeps)
+        write(jobs.DATA / "digits" / "manifest.json", DATA)
+        return tmp_path / "results" / "tiny"
+
+    return make
+
+
+def finish(plan: Plan, run: Run, results: Path, encoder: str = "weights") -> RunManifest:
+    """Leave what training would: an encoder and a manifest."""
+    job, folder = jobs.job_of(plan, run).pretrain, jobs.run_folder(results, run.recipe, run.id)
+    write_text(folder / "encoder.safetensors", encoder)
+    first = jobs.init_path(results, job)
+    manifest = RunManifest(
+        id=run.id, recipe=run.recipe, dataset="digits", scale="tiny", seed=0,
+        job=content_hash(job), code=job.code, data=content_hash({}),
+        init=None if first is None else stamp(first).sha256, final_loss=None,
+        lowest_loss_epoch=None,
+        files={"encoder.safetensors": stamp(folder / "encoder.safetensors")},
+    )  # fmt: skip
+    write(folder / "run.json", manifest)
+    return manifest
+
+
+# --- what a run starts from ----------------------------------------------------------------------
+
+
+def test_a_run_that_starts_from_another_depends_on_that_runs_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of(NEXT, FIRST, OTHER)
+
+    def hashes() -> dict[str, str]:
+        return {run.recipe: content_hash(jobs.job_of(plan, run).pretrain) for run in plan.runs}
+
+    before = hashes()
+    job = jobs.job_of(plan, NEXT).pretrain
+    assert (job.init, job.init_job) == (FIRST.id, before["dino"])
+    assert jobs.job_of(plan, OTHER).pretrain.init_job is None
+    real = code.pretrain_code
+    monkeypatch.setattr(
+        jobs, "pretrain_code", lambda c: "edited" if c.recipe == "dino" else real(c)
+    )
+    after = hashes()
+    assert {name for name in before if before[name] != after[name]} == {"dino", "simclr_dino"}
+
+
+def test_where_the_first_encoder_lies(tmp_path: Path) -> None:
+    plan, results = plan_of(FIRST, NEXT, OTHER, FETCHED), tmp_path / "results" / "tiny"
+    found = [jobs.init_path(results, jobs.job_of(plan, run).pretrain) for run in plan.runs]
+    assert found == [
+        None,
+        results / "runs/dino" / FIRST.id / "encoder.safetensors",
+        None,
+        tmp_path / "results/weights/dino_resnet50/encoder.safetensors",
+    ]
+    assert jobs.job_of(plan, FETCHED).pretrain.init_job is None
+
+
+def test_a_run_from_another_encoder_than_is_there_is_not_finished(
+    project: Callable[..., Path],
+) -> None:
+    plan = plan_of(FIRST, NEXT)
+    results = project(plan)
+    finish(plan, FIRST, results)
+    made = finish(plan, NEXT, results)
+    job, data = jobs.job_of(plan, NEXT).pretrain, content_hash({})
+    assert jobs.finished_run(results, job, data) == made
+    path = jobs.init_path(results, job)
+    assert path is not None
+    path.write_text("other weights")
+    assert jobs.finished_run(results, job, data) is None
+    path.unlink()
+    assert jobs.finished_run(results, job, data) == made, "as in a clone without encoders"
+
+
+def test_an_unfinished_first_training_is_refused(project: Callable[..., Path]) -> None:
+    plan = plan_of(FIRST, NEXT, OTHER)
+    results = project(plan)
+    job = jobs.job_of(plan, NEXT).pretrain
+    jobs.check_init(plan, jobs.job_of(plan, OTHER).pretrain, results)
+    with pytest.raises(ReclaimError, match=f"run `reclaim pretrain {FIRST.id}` first"):
+        jobs.check_init(plan, job, results)
+    finish(plan, FIRST, results)
+    jobs.check_init(plan, job, results)
+    path = jobs.init_path(results, job)
+    assert path is not None
+    path.write_text("damaged")
+    with pytest.raises(ReclaimError, match="no finished run of the present plan and code"):
+        jobs.check_init(plan, job, results)
+
+
+def test_weights_that_are_not_fetched_are_refused(project: Callable[..., Path]) -> None:
+    plan = plan_of(FETCHED)
+    results = project(plan)
+    job = jobs.job_of(plan, FETCHED).pretrain
+    with pytest.raises(ReclaimError, match="run `reclaim fetch weights dino_resnet50` first"):
+        jobs.check_init(plan, job, results)
+    folder = results.parent / "weights/dino_resnet50"
+    write_text(folder / "encoder.safetensors", "weights")
+    checkpoint = FileStamp(sha256="0" * 64, bytes=1)
+    files = {"encoder.safetensors": stamp(folder / "encoder.safetensors")}
+    manifest = WeightsManifest(name="dino_resnet50", source="x", checkpoint=checkpoint, files=files)
+    write(folder / "manifest.json", manifest)
+    with pytest.raises(ReclaimError, match="no whole, pinned weights"):
+        jobs.check_init(plan, job, results)
+    weights.pin("dino_resnet50", checkpoint)
+    jobs.check_init(plan, job, results)
+
+
+def test_a_name_that_the_plan_does_not_explain() -> None:
+    for run, name in (
+        (NEXT, FIRST.id),
+        (OTHER.model_copy(update={"config": "gone"}), "gone"),
+        (OTHER.model_copy(update={"protocols": ("gone",)}), "gone"),
+    ):
+        with pytest.raises(ReclaimError, match=f"names '{name}', which is not in it"):
+            jobs.job_of(plan_of(run), run)
+
+
+# --- how it is measured --------------------------------------------------------------------------
+
+
+def test_a_run_is_judged_on_the_standard_images_whatever_it_learned_from() -> None:
+    job = jobs.job_of(plan_of(FIRST), FIRST)
+    assert job.pretrain.config.dataset.part == 1
+    assert job.evaluate.dataset == job.pretrain.config.dataset.model_copy(update={"part": 0})
+
+
+def test_two_protocols_of_one_kind_are_refused() -> None:
+    run = OTHER.model_copy(update={"protocols": ("knn-1", "knn-2")})
+    with pytest.raises(ReclaimError, match="measured twice in one way: knn-1, knn-2"):
+        jobs.job_of(plan_of(run), run)
+
+
+def test_an_evaluation_depends_on_its_own_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {"linear": "a", "knn": "b", "fine_tune": "c"}
+    job = jobs.job_of(plan_of(OTHER), OTHER).evaluate
+    job = job.model_copy(update={"protocols": dict.fromkeys(kinds, KNN), "code": kinds})
+    other = job.model_copy(update={"code": kinds | {"fine_tune": "edited"}})
+    assert jobs.protocol_hash(job, KNN) == jobs.protocol_hash(other, KNN)
+    part = jobs.part_of(job, jobs.EVALUATIONS["evaluate"])
+    assert part == jobs.part_of(other, jobs.EVALUATIONS["evaluate"])
+    assert (set(part.protocols), set(part.code)) == ({"linear", "knn"}, {"linear", "knn"})
+    tuned = jobs.EVALUATIONS["fine_tune"]
+    assert jobs.part_of(job, tuned) != jobs.part_of(other, tuned)
+
+
+# --- the sweeps ----------------------------------------------------------------------------------
+
+
+def test_the_sweeps_are_read_when_asked_for(project: Callable[..., Path]) -> None:
+    main = plan_of(FIRST, not_run={"a": "apart", "b": "never"})
+    main = main.model_copy(update={"configs": {FIRST.config: main.configs[FIRST.config]}})
+    swept = NEXT.model_copy(update={"claims": ("a",), "variant": "prior=0"})
+    results = project(main, plan_of(FIRST, swept))
+    assert jobs.read_plan("tiny") == main
+    both = jobs.read_plan("tiny", sweeps=True)
+    assert both.runs == (FIRST, swept)
+    assert both.not_run == {"b": "never"}
+    assert jobs.job_of(both, swept).pretrain.init == FIRST.id
+    assert jobs.find_run(swept.id) == (both, swept)
+    assert jobs.planned_scales() == ["tiny"]
+    with pytest.raises(ReclaimError, match=r"unknown scale 'tiny\.sweeps'; planned: tiny"):
+        jobs.read_plan("tiny.sweeps")
+    finish(main, FIRST, results)
+    with pytest.raises(ReclaimError, match="1 of 1 runs"):
+        jobs.verify("tiny")
+
+
+def test_a_scale_without_sweeps(project: Callable[..., Path]) -> None:
+    project(plan_of(OTHER))
+    assert jobs.read_plan("tiny", sweeps=True) == jobs.read_plan("tiny")
+    assert jobs.plan_files("tiny") == ["workflow/plans/tiny.json"]
+
+
+def test_a_job_file_for_each_part_is_written_where_it_differs(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(OTHER)
+    results = project(plan, plan_of(FIRST))
+    written = jobs.resolve("tiny")
+    names = [f"{OTHER.id}.json", f"{OTHER.id}.evaluate.json"]
+    assert [path.name for path in written] == names
+    assert (results / "jobs/simclr" / names[0]).read_text() == render(
+        jobs.job_of(plan, OTHER).pretrain
+    )
+    assert jobs.resolve("tiny") == []
+    assert [path.name for path in jobs.resolve("tiny", sweeps=True)] == [
+        f"{FIRST.id}.json", f"{FIRST.id}.evaluate.json"
+    ]  # fmt: skip
+    monkeypatch.setattr(jobs, "evaluate_code", lambda kind: "edited")
+    assert [path.name for path in jobs.resolve("tiny")] == names[1:]
