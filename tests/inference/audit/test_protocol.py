@@ -109,9 +109,24 @@ def test_a_queue_is_made_of_whole_batches() -> None:
     (found,) = contradictions(
         batch, value("twin.queue", 16384, "released-code", (16385, "printed"))
     )
-    assert "It would fit with twin.queue 16384, batch 256." in found
+    assert "It would fit with twin.queue 16384." in found
     assert contradictions(batch, value("twin.queue", 16384)) == []
     assert contradictions(batch, value("twin.queue", 16385, "assumed")) == []
+
+
+def test_a_known_divergence_is_told_with_the_relation_it_breaks() -> None:
+    readings = ((16385, "printed"), (16384, "released-code"))
+    values = (
+        value("batch", 256),
+        value("twin.queue", 16385, "printed", (512, "assumed"), (16384, "released-code")),
+    )
+    for path, told in (("twin.queue", True), ("batch", False), ("temperature", False)):
+        (found,) = contradictions(*values, divergences=divergence((path,), *readings))
+        assert "It would fit with twin.queue 512." in found
+        assert found.endswith(" A re-run takes 16385: Because.") == told
+    other = divergence(("twin.queue",), (7, "printed"), (8, "released-code"))
+    (found,) = contradictions(*values, divergences=other)
+    assert "A re-run takes" not in found
 
 
 def test_a_split_has_no_more_images_than_there_are() -> None:

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from reclaim.inference.audit.cases import Case
 from reclaim.inference.audit.findings import finding
 from reclaim.records import Finding
-from reclaim.registry.claims import ProtocolValue, Reading
+from reclaim.registry.claims import Divergence, ProtocolValue, Reading
 from reclaim.registry.claims.files import Source
 from reclaim.registry.datasets import DATASETS
 
@@ -252,19 +252,36 @@ def _all_said(value: ProtocolValue) -> list[Said]:
 def _contradiction(
     case: Case, relation: Relation, said: Settings, fault: str, fits: Sequence[Settings]
 ) -> Finding:
-    where = "; ".join(_pairs(relation, (it.locator for it in said)))
+    where = "; ".join(f"{path} {it.locator}" for path, it in zip(relation.paths, said, strict=True))
     message = f"As printed, {fault} ({where})."
     if fits:
-        others = (", ".join(_pairs(relation, (it.value for it in other))) for other in fits[:3])
-        message += f" It would fit with {' or '.join(others)}."
+        changed = min((_changes(relation, said, other) for other in fits), key=len)
+        values = ", ".join(f"{path} {value}" for path, value in changed.items())
+        message += f" It would fit with {values}."
+        message += "".join(f" {_taken(entry)}" for entry in _explain(case, relation, said, changed))
     about: dict[str, Any] = {"kind": "relation", "relation": relation.name}
     about |= {"paths": list(relation.paths), "printed": [it.value for it in said]}
     about |= {"fits": [[it.value for it in other] for other in fits]}
     return finding(case.id, "protocol", (), "contradiction", message, **about)
 
 
-def _pairs(relation: Relation, values: Iterable[Any]) -> list[str]:
-    return [f"{path} {value}" for path, value in zip(relation.paths, values, strict=True)]
+def _changes(relation: Relation, said: Settings, other: Settings) -> dict[str, Any]:
+    """The values of `other` that are not those of `said`, by path."""
+    both = zip(relation.paths, said, other, strict=True)
+    return {path: new.value for path, old, new in both if old.value != new.value}
+
+
+def _explain(
+    case: Case, relation: Relation, said: Settings, changed: Mapping[str, Any]
+) -> Iterator[Divergence]:
+    """The divergences that have one of the values which would have to change."""
+    wrong = {
+        path: it.value for path, it in zip(relation.paths, said, strict=True) if path in changed
+    }
+    for entry in case.paper.divergences.values():
+        values = [reading.value for reading in entry.readings]
+        if any(wrong[path] in values for path in entry.paths if path in wrong):
+            yield entry
 
 
 def _said_twice(case: Case, known: Iterable[str]) -> Iterator[Finding]:
@@ -291,8 +308,11 @@ def _said_twice(case: Case, known: Iterable[str]) -> Iterator[Finding]:
 
 def _divergent(case: Case) -> Iterator[tuple[tuple[str, ...], str, list[Said], str]]:
     for entry in case.paper.divergences.values():
-        why = f"A re-run takes {entry.default}: {entry.why}"
-        yield entry.paths, entry.what, [_of(it) for it in entry.readings], why
+        yield entry.paths, entry.what, [_of(it) for it in entry.readings], _taken(entry)
+
+
+def _taken(entry: Divergence) -> str:
+    return f"A re-run takes {entry.default}: {entry.why}"
 
 
 def _several(case: Case) -> Iterator[tuple[tuple[str, ...], str, list[Said], str]]:
