@@ -10,7 +10,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE := $(RUN) snakemake --cores all --config scale=$(SCALE) sweeps=$(SWEEPS)
 SWEEPS_FLAG := $(if $(filter true,$(SWEEPS)),--sweeps)
 
-.PHONY: all test lint bench reference lock adopt deps help
+.PHONY: all test lint bench reference lock mutants adopt deps help
 .DEFAULT_GOAL := all
 
 all: $(READY) ## re-run the claims and print the verdicts (SCALE=digits, fashion or paper; SWEEPS=true)
@@ -43,7 +43,11 @@ reference: $(READY) ## bring results/reference up to date: train what changed (h
 
 lock: $(READY) ## make the stored results of the regression tests anew, and show what changed
 	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --force-regen
-	git --no-pager diff -- tests
+	git --no-pager diff -- tests results/reference/audit.json
+
+mutants: $(READY) ## break the audit's arithmetic in every small way and see its quick tests fail
+	$(RUN) OMP_NUM_THREADS=1 mutmut run
+	$(RUN) mutmut results
 
 adopt: $(READY) ## let Snakemake and DVC accept verified results that they did not make themselves
 	$(RUN) reclaim verify --scale $(SCALE) $(SWEEPS_FLAG)

@@ -50,10 +50,12 @@ wildcard_constraints:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/audit.smk"
 
 
 localrules:
     all,
+    audit,
     fetch,
     fetch_weights,
     gather,
@@ -66,6 +68,7 @@ rule all:
     input:
         expand(f"{RESULTS}/runs/{{run}}/run.json", run=RUNS),
         [] if REHEARSED else f"{RESULTS}/report.html",
+        "results/audit.json",
         expand(
             f"{RESULTS}/evaluations/{{evaluation}}/metrics.json",
             evaluation=EVALUATIONS if REHEARSED else [],

@@ -230,6 +230,46 @@ def judge(scale: ScaleOption = "digits") -> None:
 
 
 @app.command()
+def audit(
+    papers: Annotated[list[str] | None, typer.Argument(metavar="[PAPER ...]")] = None,
+    claims: Annotated[
+        Path, typer.Option(help="A claims folder, or one paper's own.", show_default=True)
+    ] = Path("workflow/claims"),
+    check: Annotated[
+        list[str] | None, typer.Option(metavar="NAME [NAME ...]", help="Only these checks.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERDICT", help="Exit with status 1 if there is such a finding."),
+    ] = None,
+) -> None:
+    """Say what the papers' own printed numbers prove: `results/audit.json`. Nothing is trained.
+
+    Example: `reclaim audit liu2024 --check arithmetic`
+    """
+    import json
+
+    from reclaim.inference.audit import CHECKS, audit_claims
+    from reclaim.inference.audit.findings import WORDS
+
+    # Words after the first check are checks too; click itself takes one word an option.
+    named = [word for word in papers or [] if not check or word not in CHECKS]
+    checks = [*(check or []), *(word for word in papers or [] if check and word in CHECKS)]
+    if unknown := [word for word in fail_on or [] if word not in WORDS]:
+        raise ReclaimError(f"unknown verdict {unknown[0]!r}; expected one of {', '.join(WORDS)}")
+    made = audit_claims(claims, named, checks)
+    if as_json:
+        print(json.dumps([found.model_dump(mode="json") for found in made.findings], indent=1))
+    else:
+        from reclaim.report.terminal import print_audit
+
+        print_audit(made)
+    if any(found.verdict in (fail_on or []) for found in made.findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
     """Check that all runs of a plan are finished, whole and made by the present code.
 

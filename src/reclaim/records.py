@@ -450,6 +450,34 @@ class Verdicts(Artifact):
     verdicts: tuple[Verdict, ...]
 
 
+# --- what print alone proves ---------------------------------------------------------------------
+
+AuditVerdict = Literal["contradiction", "implausible", "unsupported", "consistent", "untestable"]
+
+
+class Finding(Model):
+    """What one check of the audit says about some printed cells or statements.
+
+    `evidence` holds JSON values; beside a number `x` that is known exactly stands the fraction, as
+    a string, under `x_exact`.
+    """
+
+    paper: str
+    check: str
+    cells: tuple[str, ...]
+    verdict: AuditVerdict
+    message: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class Audit(Artifact):
+    """`results/audit.json`: the findings of some checks on the papers of one claims folder."""
+
+    papers: tuple[str, ...]
+    checks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
 # --- reading and writing -------------------------------------------------------------------------
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)

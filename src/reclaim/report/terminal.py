@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reclaim.records import Cost, Plan, Verdict, Verdicts
+from reclaim.records import Audit, AuditVerdict, Cost, Finding, Plan, Verdict, Verdicts
 from reclaim.registry.cost import total
 from reclaim.registry.plan import summary
 from reclaim.report.numbers import absent, bracketed, plain, signed
@@ -29,6 +31,17 @@ if TYPE_CHECKING:
 
 Cell = Mapping[str, Any]
 COLOURS = {"holds": "green", "reproduced": "green", "reversed": "red", "not reproduced": "red"}
+
+
+AUDIT_COLOURS: dict[AuditVerdict, str] = {
+    "contradiction": "red",
+    "implausible": "magenta",
+    "unsupported": "yellow",
+    "consistent": "green",
+    "untestable": "",
+}
+GRAVE = ("contradiction", "implausible", "unsupported")
+FOLDED = 3  # findings of one check that are not grave are shown up to this number
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
@@ -57,6 +70,36 @@ def _cost(cost: Cost) -> tuple[str, ...]:
         f"{cost.memory_mib:,}",
         *("" if value is None else f"{value:,.2f}" for value in hours),
     )
+
+
+def print_audit(audit: Audit, console: Console | None = None) -> None:
+    """A table for each paper, the gravest findings first, and how many there are of each kind."""
+    console = console or Console()
+    for paper in dict.fromkeys(found.paper for found in audit.findings):
+        table = Table(title=f"audit: {paper}", title_justify="left", box=None, pad_edge=False)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("check", no_wrap=True)
+        table.add_column("finding", overflow="fold")
+        own = [found for found in audit.findings if found.paper == paper]
+        for (verdict, check), several in groupby(own, lambda found: (found.verdict, found.check)):
+            shown = list(several)
+            kept = len(shown) if verdict in GRAVE or len(shown) <= FOLDED else FOLDED - 1
+            for found in shown[:kept]:
+                text = Text(f"{finding_head(found)}{found.message}")
+                table.add_row(Text(verdict, style=AUDIT_COLOURS[verdict]), check, text)
+            if more := len(shown) - kept:
+                table.add_row("", check, Text(f"and {more} more that are {verdict} (see --json)"))
+        console.print(table, "", sep="\n")
+    counts = Counter(found.verdict for found in audit.findings)
+    words = ", ".join(f"{counts[word]} {word}" for word in AUDIT_COLOURS if counts[word])
+    console.print(f"{len(audit.findings)} findings from print alone: {words or 'nothing to say'}")
+
+
+def finding_head(found: Finding) -> str:
+    """Where a finding stands: its statement's id, else its cell if it is one."""
+    if said := found.evidence.get("statement"):
+        return f"{said}: "
+    return f"{found.cells[0]}: " if len(found.cells) == 1 else ""
 
 
 def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | None = None) -> None:
