@@ -47,6 +47,7 @@ wildcard_constraints:
     tail="[0-9a-f]{8}-s[0-9]+",
 
 
+include: "workflow/rules/needs.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/verdicts.smk"

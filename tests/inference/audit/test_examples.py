@@ -9,7 +9,8 @@ import pytest
 from reclaim.inference import audit
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(audit.__path__))
-ADAPTERS = {"arithmetic", "cases", "gap", "protocol"}  # over papers; their arithmetic is in other modules
+# Over papers: their arithmetic is in other modules.
+ADAPTERS = {"arithmetic", "cases", "gap", "protocol"}
 
 
 @pytest.mark.parametrize("name", MODULES)
