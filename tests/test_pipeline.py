@@ -153,7 +153,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_one_command_leads_from_nothing_to_the_report(project: Project) -> None:
     assert project.planned() == {
         "fetch": 1, "pretrain": 5, "evaluate": 5, "fine_tune": 3, "gather": 1, "judge": 1,
-        "report": 1,
+        "report": 1, "audit": 1,
     }  # fmt: skip
     project.snakemake()
     results = project.folder / "results/tiny"

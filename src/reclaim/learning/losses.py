@@ -96,7 +96,7 @@ def _is_in_batch(row: Recipe) -> bool:
 
 def _needs(row: Recipe) -> str:
     if row.init is not None:
-        return f"it is another's loss on an encoder that {row.init} trained"
+        return f"it needs an encoder that {row.init} trained"
     if row.twin is not None:
         return "it needs an EMA twin" + " and a queue" * row.queue
     return "it needs labels or no training at all"

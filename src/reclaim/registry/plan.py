@@ -380,8 +380,10 @@ def _decided(row: Recipe, tree: Mapping[str, Any]) -> dict[str, Any]:
         "network": network if "arch" not in row.network else dict(row.network),
         "twin": None if row.twin is None else {**tree.get("twin", {}), **row.twin},
     }
-    if row.twin is not None and not row.queue:
-        parts["twin"] = {k: v for k, v in parts["twin"].items() if k not in ("queue", "mask_own")}
+    if row.twin is not None:
+        unused = set() if row.queue else {"queue", "mask_own"}
+        unused |= set() if row.crops else {"centre_momentum"}
+        parts["twin"] = {key: value for key, value in parts["twin"].items() if key not in unused}
     return parts if row.crops else parts | {"local_views": (), "local_crops": 0}
 
 
