@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reclaim.inference.audit.cases import Case
 from reclaim.inference.audit.granularity import (
     check,
     denominators,
@@ -74,6 +75,34 @@ def test_no_multiple_at_all_is_implausible_until_everything_is_stated() -> None:
     batch = {"evaluate.linear.batch": 100}
     assert stated(["82.37"], protocol=batch).verdict == "implausible"
     assert stated(["82.37"], runs=1, protocol=batch).verdict == "contradiction"
+
+
+@pytest.mark.parametrize("guess", ["inferred", "assumed"])
+@pytest.mark.parametrize("path", ["evaluate.linear.batch", "facts.test_images"])
+def test_no_contradiction_rests_on_what_is_guessed(path: str, guess: str) -> None:
+    facts = {"evaluate.linear.batch": 100, "facts.test_images": 200}
+    paper = case(column(["82.37"], runs=1), datasets=SMALL, protocol=facts)
+    values = tuple(
+        value.model_copy(update={"source": guess}) if value.path == path else value
+        for value in paper.paper.protocol
+    )
+    (sure,) = sets_of(paper)
+    (unsure,) = sets_of(Case(paper.paper.model_copy(update={"protocol": values})))
+    assert (sure.verdict, unsure.verdict) == ("contradiction", "implausible")
+
+
+def test_cells_that_were_measured_in_other_batches_are_judged_apart() -> None:
+    """88.13 is a mean over the batches of fine-tuning, 64 images and a last one of 52."""
+    half = {"small": {"title": "x", "classes": 10, "test_images": 500}}
+    facts = {"evaluate.linear.batch": 100, "evaluate.fine_tune.batch": 64}
+    rows = {"le": {"small.top1": "73.80"}, "ft": {"small.top1": "88.13"}}
+    made = table("t", rows, runs=1)
+    tuned = made.rows["ft"].model_copy(update={"evaluation": "fine_tune"})
+    made = made.model_copy(update={"rows": {**made.rows, "ft": tuned}})
+    for protocol in (facts, {"evaluate.linear.batch": 100}):
+        found = list(sets_of(case(made, datasets=half, protocol=protocol)))
+        assert len(found) == 2
+        assert "contradiction" not in {one.verdict for one in found}
 
 
 def test_a_cut_or_raised_number_is_no_contradiction() -> None:

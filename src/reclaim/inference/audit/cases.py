@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from reclaim.inference.audit.denominators import Inference
     from reclaim.inference.audit.granularity import Distinct
 
-# Settings that count images; metrics that are no share of correct answers, whatever their unit.
+# Settings that count images; metrics that are a share of correct answers, of those that are known.
 SIZES = frozenset({"batch", "test_batch", "test_images", "queue", "subset", "local_crops"})
-NOT_COUNTED = frozenset({"alignment", "uniformity", "loss", "map", "miou", "f1", "auc", "ece"})
+COUNTED = re.compile(r"top\d+|acc|accuracy")
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class Case:
     @cached_property
     def accuracies(self) -> dict[str, ValueClaim]:
         """Those of `values` that are shares of correctly answered images."""
-        return {
-            cell: claim for cell, claim in self.values.items() if claim.metric not in NOT_COUNTED
-        }
+        return {cell: c for cell, c in self.values.items() if COUNTED.fullmatch(c.metric)}
 
     @cached_property
     def inference(self) -> Inference:

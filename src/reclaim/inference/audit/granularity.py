@@ -71,9 +71,10 @@ def test_sets(case: Case) -> Iterator[Finding]:
     groups: dict[tuple[Any, ...], list[ValueClaim]] = {}
     for claim in case.accuracies.values():
         if _in_range(cell_of(claim, case.decimals(claim))):
-            key = (split(claim.cell)[0], tuple(case.images(claim)), claim.runs, claim.unit)
+            where = (split(claim.cell)[0], tuple(case.images(claim)), _batch(case, claim))
+            key = (*where, claim.runs, claim.unit)
             groups.setdefault(key, []).append(claim)
-    for (table, _, runs, _), claims in groups.items():
+    for (table, _, _, runs, _), claims in groups.items():
         yield _test_set(case, table, case.images(claims[0]), runs, claims)
 
 
@@ -124,8 +125,8 @@ def _missed(
 ) -> Finding:
     """Cells that are no k/n: first the innocent explanations, then how sure the rest is.
 
-    It is a contradiction only where runs and batches are stated: means over runs, and over batches
-    of unequal size, may print some k/n among others.
+    It is a contradiction only where images, runs and batches are all stated and not assumed: means
+    over runs, and over batches of unequal size, may print some k/n among others.
     """
     values, batch = list(cells.values()), _batch(case, claims[0])
     ragged = batch and of_batches(n, batch)
@@ -140,7 +141,8 @@ def _missed(
             "but no number of runs is stated"
         )
         return finding(case.id, CHECK, bad, "untestable", message, **about)
-    sure = runs is not None and batch is not None
+    assumed = case.images(claims[0])[n].startswith(("inferred", "assumed"))
+    sure = runs is not None and batch is not None and not assumed
     message = f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding"
     if not sure:
         message += (
@@ -154,10 +156,11 @@ def _missed(
 
 
 def _batch(case: Case, claim: ValueClaim) -> int | None:
-    """The stated batch of an evaluation."""
+    """The stated batch of an evaluation; None for one that is inferred or assumed."""
     protocol = case.protocol(claim)
     stated = protocol.get(f"evaluate.{claim.evaluation}.batch")
-    return stated.value if stated is not None and stated.source != "assumed" else None
+    sound = stated is not None and stated.source in ("printed", "released-code")
+    return stated.value if stated is not None and sound else None
 
 
 def misses(cells: Sequence[Cell], n: int) -> list[int]:
