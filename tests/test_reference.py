@@ -17,7 +17,13 @@ from reclaim.registry.jobs import read_plan
 
 REFERENCE = Path("results/reference")
 SCALES = ("digits", "fashion")
-INCOMPLETE: dict[str, set[str]] = {"fashion": set()}
+# Recipes whose seeds are not all there yet.
+INCOMPLETE = {
+    "fashion": {
+        "moco_v1", "moco_v2", "mochi", "moco_sscl_synthesis", "moco_sscl_sampling", "moco_sscl",
+        "byol", "simclr_dino", "simclr_enlarge", "simclr_dino_enlarge", "psm_released", "psm_soft",
+    }
+}  # fmt: skip
 
 
 def evaluations(scale: str) -> list[tuple[Path, EvaluationManifest]]:
