@@ -300,9 +300,9 @@ def test_what_a_finding_says() -> None:
     assert floor.message == (
         "top1 75.0 and top5 82.0 on 1,000 images (the test set of shapes): fewer true classes "
         "among the first 5 than if, wherever the first answer is wrong, the other classes were "
-        "ordered at random, which gives 86.11% (p 6.4e-08 at most, 6.4e-08 over the paper). With 200 "
-        "images (inferred from the printed numbers): p 0.013, 0.013 over the paper. It assumes one run, "
-        "each image counted once; its predictions would settle it."
+        "ordered at random, which gives 86.11% (p 6.4e-08 at most, 6.4e-08 over the paper). With "
+        "200 images (inferred from the printed numbers): p 0.013, 0.013 over the paper. It assumes "
+        "one run, each image counted once; its predictions would settle it."
     )
     (guess,) = found["guessing", "consistent"]
     assert guess.message == (
