@@ -291,3 +291,22 @@ def test_pairs_need_no_names_where_no_metric_repeats() -> None:
 def test_only_shares_of_images_are_looked_at() -> None:
     cells = {"a": {"shapes.uniformity": "-210.0", "shapes.loss": "300.0"}}
     assert findings(cells) == {}
+
+
+def test_what_a_finding_says() -> None:
+    inferred = dict.fromkeys(CELLS, (200,))
+    found = findings(row("75.0", "82.0"), inferred=inferred)
+    (floor,) = found["floor", "implausible"]
+    assert floor.message == (
+        "top1 75.0 and top5 82.0 on 1,000 images (the test set of shapes): fewer true classes "
+        "among the first 5 than if, wherever the first answer is wrong, the other classes were "
+        "ordered at random, which gives 86.11% (p 6.4e-08 at most, 6.4e-08 over the paper). With "
+        "200 images (inferred from the printed numbers): p 0.013, 0.013 over the paper. It assumes "
+        "one run, each image counted once; its predictions would settle it."
+    )
+    (guess,) = found["guessing", "consistent"]
+    assert guess.message == (
+        "2 accuracies are not clearly below guessing (p above 0.05, corrected by Holm's method "
+        "over 2, at the first stated number of test images)."
+    )
+    assert {f.check for made in found.values() for f in made} == {"bounds"}

@@ -224,3 +224,34 @@ def test_an_answer_of_the_author_stands_beside_the_numbers() -> None:
 def test_no_statement_no_finding() -> None:
     made: list[Case] = [case(table("main", CELLS))]
     assert list(check(made)) == []
+
+
+def test_what_a_finding_says() -> None:
+    statements = {"one": order(A, B), "two": order(A, C), "three": order(A5, B5)}
+    inferred = {A: (200,), C: (200, 40)}
+    always, depends, never = findings(statements=statements, inferred=inferred)
+    end = "One run a cell is assumed: this is about two checkpoints, not about two methods."
+    on = "on 1,000 images (the test set of shapes)"
+    assert always.message == (
+        f"80.0 against 70.0 is significant {on}, whichever images the two share (exact McNemar p "
+        f"1.6e-30 to 8.9e-06 before Holm's correction over 3 claimed gaps). {end}"
+    )
+    assert never.message == (
+        f"95.0 against 94.7 is not significant {on}, whichever images the two share (exact McNemar "
+        f"p 0.25 to 0.84 before Holm's correction over 3 claimed gaps). {end}"
+    )
+    assert depends.message == (
+        f"80.0 against 78.5 needs per-image outcomes: {on} print leaves both open (exact McNemar p "
+        "6.1e-05 to 0.49 before Holm's correction over 3 claimed gaps). Alone it is significant up "
+        "to 51 discordant images; errors that are independent would make 329 discordant (p 0.44; "
+        "two separate test sets: p 0.41). With 200 images (inferred from the printed numbers): not "
+        f"significant, p 0.25 to 0.83. {end}"
+    )
+    assert {f.check for f in (always, depends, never)} == {"gap"}
+    assert set(always.evidence) >= {"statement", "statements", "answers", "also", "no_share_of"}
+
+
+def test_tiny_and_equal_p_values_are_said_shortly() -> None:
+    rows = {"ours": {"shapes.top1": "99.9"}, "theirs": {"shapes.top1": "0.1"}}
+    (found,) = findings(cells=rows, statements={"s": order(A, B)})
+    assert "(exact McNemar p below 1e-99)" in found.message

@@ -230,3 +230,27 @@ def test_many_readings_are_not_all_combined(monkeypatch: pytest.MonkeyPatch) -> 
     values = [value("batch", 256), value("twin.queue", 256, "printed", *many)]
     broken = [f for f in findings(*values) if f.evidence["kind"] == "relation"]
     assert len(broken) == 2
+
+
+def test_what_a_finding_says() -> None:
+    facts, broken, held = findings(value("batch", 256), value("twin.queue", 300))
+    assert facts.message.startswith(
+        "2 facts are entered for 1 trainings: 2 printed, 0 released-code, 0 inferred, 0 assumed; "
+        "needed and not entered: "
+    )
+    assert facts.message.endswith(
+        ", views. Print and released code leave the rest of a re-run open, so a number that a "
+        "re-run does not reach proves nothing by itself; the authors could say it."
+    )
+    assert broken.message == (
+        "As printed, a queue of 300 is no whole number of batches of 256 (44 over) (twin.queue "
+        "Section 2; batch Section 2)."
+    )
+    assert broken.evidence["relation"] == "queue"
+    assert broken.evidence["paths"] == ["twin.queue", "batch"]
+    assert broken.evidence["printed"] == [300, 256]
+    assert broken.evidence["fits"] == []
+    assert held.message == "Printed settings hold together in these relations: batch."
+    assert {f.check for f in (facts, broken, held)} == {"protocol"}
+    (complete,) = [f for f in findings(*COMPLETE) if f.evidence["kind"] == "facts"]
+    assert complete.message.endswith("0 inferred, 0 assumed.")

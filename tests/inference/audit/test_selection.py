@@ -153,3 +153,31 @@ def test_a_sweep_of_a_figure_is_untestable() -> None:
     curve = ["sweep[shapes.top1,four]", "sweep[shapes.top1,six]"]
     printed = {"kind": "trend", "knob": "k", "shape": "falls", "curve": curve}
     assert findings({"printed": printed | {"values": ["4", "6"]}}) == []
+
+
+def test_what_a_finding_says() -> None:
+    (found,) = findings({"s": order(OURS, THEIRS)}, inferred={OURS: (100,), THEIRS: (100,)})
+    assert found.message == (
+        "82.0 against 79.0: 82.0 is the best of 4 printed settings (k). On 1,000 images (the test "
+        "set of shapes) the gain of 3.00 points lies beyond the 0 to 1.24 that choosing alone can "
+        "give. On 100 images (inferred from the printed numbers) the gain of 3.00 points lies "
+        "inside the 0 to 3.88 that choosing alone can give. It supposes that they were compared on "
+        "the test set, which a validation set would avoid; other seeds would add to the luck."
+    )
+    assert found.check == "selection"
+    assert found.evidence["statement"] == "s"
+    assert found.evidence["statements"] == ["s"]
+    (found,) = findings({"s": order(OURS, THEIRS)}, images=None)
+    assert found.message == (
+        "82.0 against 79.0: 82.0 is the best of 4 printed settings (k); no number of test images "
+        "is known, so its optimism cannot be bounded."
+    )
+    assert found.check == "selection"
+    drawn = {"kind": "trend", "knob": "k", "shape": "falls", "unprinted": "Figure 4 draws it."}
+    (found,) = findings({"drawn": drawn}, answers=answer("drawn"))
+    assert found.message == (
+        "here: a sweep of k without printed numbers, so neither the settings compared nor the gain "
+        "of the best can be counted."
+    )
+    assert found.check == "selection"
+    assert found.evidence["answers"] == ["It is a slip. (mail, 2024)"]

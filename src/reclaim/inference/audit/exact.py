@@ -81,8 +81,6 @@ def binomial_tail(
         raise ValueError(f"{trials} trials; expected 0 to {MOST}")
     if most < 0 or most >= trials:
         return Bounds.of(int(most >= 0))
-    if chance in (0, 1):
-        return Bounds.of(1 - int(chance))
     if exact or trials <= EXACT or most == 0:
         return Bounds.of(_exact_tail(most, trials, chance))
     if most < (trials + 1) * chance:
