@@ -6,11 +6,12 @@ import gzip
 import hashlib
 import io
 import lzma
+import resource
 import struct
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -230,6 +231,17 @@ class Server:
         handler.close_connection = True
         with suppress(ConnectionError):  # the other side may have had enough
             handler.wfile.write(body[start:][:cut])
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """The kernel refuses to let a file of this process grow over `size` bytes: a full disk."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ import hashlib
 import logging
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +21,7 @@ import pytest
 from reclaim.learning.data import fetch_data, load
 from reclaim.records import DataManifest, ReclaimError, read, stamps_hold
 from reclaim.registry.datasets import DATASETS, dataset
+from tests.learning.data.conftest import no_file_over
 
 Publish = Callable[..., Path]
 Serve = Callable[..., Any]
@@ -382,17 +381,6 @@ def test_a_machine_without_apt_get(
 
 
 # --- no space, many processes --------------------------------------------------------------------
-
-
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """The kernel refuses to let a file of this process grow over `size` bytes."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize("limit", [0, 300, 100_000])

@@ -7,11 +7,9 @@ import io
 import logging
 import os
 import pickle
-import resource
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from torch import Tensor
 from reclaim.learning.data.weights import fetch_weights
 from reclaim.records import ReclaimError, WeightsLock, WeightsManifest, read, stamp, stamps_hold
 from reclaim.registry.weights import WEIGHTS, WeightsFacts, stored_weights
+from tests.learning.data.conftest import no_file_over
 
 NAME, FILE = "small", "small.pth"
 SHAPES = {
@@ -362,17 +361,6 @@ def test_a_damaged_lock_is_refused(mirror: Path, root: Path, lock: Path) -> None
 
 
 # --- a full disk ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """Writing past so many bytes fails, as on a full disk."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize("limit", [0, 100])
