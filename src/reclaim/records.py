@@ -6,11 +6,12 @@ rename), so a reader sees the old file or the new one, never half of one.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -450,6 +451,18 @@ class Verdicts(Artifact):
     verdicts: tuple[Verdict, ...]
 
 
+class SeedsWanted(Artifact):
+    """`results/<scale>/seeds_wanted.json`: how many seeds in all would settle what is open.
+
+    `configs` counts by config of the plan, for `reclaim plan --extend`; `claims`, for a reader, by
+    claim, or says why no number of seeds settles it.
+    """
+
+    scale: str
+    configs: dict[str, Annotated[int, Field(ge=1)]]
+    claims: dict[str, int | str] = Field(default_factory=dict)
+
+
 # --- what print alone proves ---------------------------------------------------------------------
 
 AuditVerdict = Literal["contradiction", "implausible", "unsupported", "consistent", "untestable"]
@@ -580,6 +593,12 @@ def read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
         return model.model_validate(value)
     except ValidationError as error:
         raise ReclaimError(f"{path}: {first_fault(error)}; {remedy}") from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "did you mean X? " for the nearest known name, nothing where none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def first_fault(error: ValidationError) -> str:

@@ -6,11 +6,10 @@ has no exception for any of them.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reclaim.records import ReclaimError
+from reclaim.records import ReclaimError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -256,6 +255,5 @@ def dataset(name: str) -> DatasetFacts:
     """The facts of an image set. Raises ReclaimError for an unknown name."""
     if name in DATASETS:
         return DATASETS[name]
-    near = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name, DATASETS)
     raise ReclaimError(f"dataset {name!r} is not known; {hint}known: {', '.join(DATASETS)}")

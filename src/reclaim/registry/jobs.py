@@ -7,7 +7,6 @@ changes, so the files are rewritten only where their content differs.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from reclaim.records import (
     Run,
     RunManifest,
     content_hash,
+    did_you_mean,
     read,
     render,
     stamp,
@@ -62,13 +62,18 @@ def plan_path(scale: str, sweeps: bool = False) -> Path:
     return PLANS / (f"{scale}.sweeps.json" if sweeps else f"{scale}.json")
 
 
-def read_plan(scale: str, sweeps: bool = False) -> Plan:
+def extension_path(scale: str, results: Path = RESULTS) -> Path:
+    """Where the further seeds of a scale lie: beside its results, and not in git."""
+    return results / scale / "plan.json"
+
+
+def committed_plan(scale: str, sweeps: bool = False) -> Plan:
     """The committed plan of a scale, with `sweeps` also what is planned apart, after the rest.
 
     That of the scale `rehearsal` is made here. Raises ReclaimError for a scale that has none.
     """
     if scale == REHEARSAL:
-        return rehearse(read_plan(REHEARSED, sweeps))
+        return rehearse(committed_plan(REHEARSED, sweeps))
     known = planned_scales()
     if scale not in known:
         if not PLANS.is_dir():
@@ -79,6 +84,68 @@ def read_plan(scale: str, sweeps: bool = False) -> Plan:
     if not sweeps or not plan_path(scale, sweeps=True).is_file():
         return plan
     return _united(plan, read(plan_path(scale, sweeps=True), Plan, remedy))
+
+
+def read_plan(scale: str, sweeps: bool = False, results: Path = RESULTS) -> Plan:
+    """What is to be run: the committed plan and, after it, the seeds that results asked for.
+
+    Raises ReclaimError for a scale without a plan, or seeds of a config that it no longer has.
+    """
+    plan = committed_plan(scale, sweeps)
+    extension = _extension(scale, results)
+    if extension is None:
+        return plan
+    rows = [(run.config, run.seed) for run in extension.runs if run.config in plan.configs]
+    return plan.model_copy(update={"runs": (*plan.runs, *further(plan, rows))})
+
+
+def _extension(scale: str, results: Path) -> Plan | None:
+    """The further seeds of a scale, if there are any; all its configs are still planned."""
+    path = extension_path(scale, results)
+    if not path.is_file():
+        return None
+    remedy = (
+        f"delete the file, then `reclaim judge --scale {scale}` and "
+        f"`reclaim plan --extend --scale {scale}` make another"
+    )
+    extension = read(path, Plan, remedy)
+    if extension.scale != scale:
+        raise ReclaimError(f"{path}: adds seeds to the plan of {extension.scale!r}; {remedy}")
+    planned = {run.config for run in committed_plan(scale, sweeps=True).runs}
+    for run in extension.runs:
+        if run.config not in planned:
+            raise ReclaimError(
+                f"{path}: adds seeds of {run.config}, which is no longer planned; {remedy}"
+            )
+    return extension
+
+
+def added_runs(scale: str, results: Path = RESULTS) -> frozenset[str]:
+    """The ids of the runs that were added to the plan of a scale because of its results."""
+    planned = {run.id for run in committed_plan(scale, sweeps=True).runs}
+    runs = read_plan(scale, sweeps=True, results=results).runs
+    return frozenset(run.id for run in runs) - planned
+
+
+def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -> Plan:
+    """Write the extension that gives open claims the seeds they want; it only ever grows.
+
+    With `seeds` every config that such a claim needs gets so many in all instead. Raises
+    ReclaimError for verdicts that are not there or speak about other configs than are planned.
+    """
+    remedy = f"run `reclaim judge --scale {scale}`"
+    path = results / scale / "seeds_wanted.json"
+    plan, before = committed_plan(scale, sweeps=True), _extension(scale, results)
+    wanted = read(path, SeedsWanted, remedy)
+    planned = {run.config for run in plan.runs}
+    if wanted.scale != scale or (gone := sorted(set(wanted.configs) - planned)):
+        what = gone[0] if wanted.scale == scale else f"the scale {wanted.scale!r}"
+        raise ReclaimError(f"{path}: speaks about {what}, which is not planned; {remedy}")
+    counts = {config: seeds or count for config, count in wanted.configs.items()}
+    extension = extend(plan, counts, before)
+    if extension.runs:
+        write_text_if_changed(extension_path(scale, results), render(extension))
+    return extension
 
 
 def _united(plan: Plan, apart: Plan) -> Plan:
@@ -164,8 +231,7 @@ def find_run(run_id: str, scale: str | None = None) -> tuple[Plan, Run]:
             if run.id == run_id:
                 return plan, run
         ids += [run.id for run in plan.runs]
-    near = difflib.get_close_matches(run_id, ids, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(run_id, ids)
     raise ReclaimError(f"unknown run {run_id!r}: {hint}`reclaim plan --scale S` lists them")
 
 
@@ -180,7 +246,7 @@ def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
 
 def resolve(scale: str, results: Path = RESULTS, sweeps: bool = False) -> list[Path]:
     """Write the job files of a scale; return those whose text changed."""
-    plan = read_plan(scale, sweeps)
+    plan = read_plan(scale, sweeps, results)
     return [
         path
         for run in plan.runs
@@ -239,8 +305,8 @@ def claim_files() -> list[str]:
 
 
 def plan_files(scale: str) -> list[str]:
-    """The plan of a scale and that of its sweeps, as far as they are there."""
-    paths = plan_path(scale), plan_path(scale, sweeps=True)
+    """The plan of a scale, that of its sweeps and its further seeds, as far as they are there."""
+    paths = plan_path(scale), plan_path(scale, sweeps=True), extension_path(scale)
     return [str(path) for path in paths if path.is_file()]
 
 
@@ -376,7 +442,7 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
 
     Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
     """
-    plan = read_plan(scale, sweeps)
+    plan = read_plan(scale, sweeps, results)
     stale = [run.id for run in plan.runs if not verified(plan, run, results / scale)]
     if stale:
         also = " sweeps=true" if sweeps else ""

@@ -6,12 +6,11 @@ To add a method, add a row; a new step is one function in `learning.steps` and o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from reclaim.records import ReclaimError, Sees, Step, Term
+from reclaim.records import ReclaimError, Sees, Step, Term, did_you_mean
 
 Value = float | int | bool
 Default = Value | Callable[[int, int | None], Value]
@@ -212,8 +211,7 @@ def recipe(name: str) -> Recipe:
     """The row of a recipe. Raises ReclaimError for one that is unknown."""
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, RECIPES)
     raise ReclaimError(f"unknown recipe {name!r}: {hint}known: {', '.join(RECIPES)}")
 
 

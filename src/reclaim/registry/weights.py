@@ -6,7 +6,6 @@ a lock file that belongs into the repository, and any other one is refused from 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from reclaim.records import (
     ReclaimError,
     WeightsLock,
     WeightsManifest,
+    did_you_mean,
     read,
     stamps_hold,
     write,
@@ -110,8 +110,7 @@ def weights(name: str) -> WeightsFacts:
     """The facts of published weights. Raises ReclaimError for an unknown name."""
     if name in WEIGHTS:
         return WEIGHTS[name]
-    near = difflib.get_close_matches(name, WEIGHTS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name, WEIGHTS)
     raise ReclaimError(f"weights {name!r} are not known; {hint}known: {', '.join(WEIGHTS)}")
 
 
