@@ -26,6 +26,7 @@ lint: $(READY) ## check style, types, spelling, the workflow and the committed p
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) codespell
+	$(RUN) bandit --quiet --recursive --configfile pyproject.toml src workflow
 	$(RUN) snakefmt --check Snakefile workflow/rules
 	$(RUN) snakemake --lint
 	@for scale in digits fashion paper; do \
@@ -42,8 +43,9 @@ reference: $(READY) ## bring results/reference up to date: train what changed (h
 	$(RUN) python workflow/keep.py fashion
 
 lock: $(READY) ## make the stored results of the regression tests anew, and show what changed
-	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --force-regen
+	-$(RUN) OMP_NUM_THREADS=1 pytest -m regression --regen-all
 	git --no-pager diff -- tests results/reference/audit.json
+	git status --short -- tests results/reference/audit.json
 
 mutants: $(READY) ## break the audit's arithmetic in every small way and see its quick tests fail
 	$(RUN) OMP_NUM_THREADS=1 mutmut run
@@ -54,12 +56,14 @@ adopt: $(READY) ## let Snakemake and DVC accept verified results that they did n
 	$(RUN) reclaim gather --scale $(SCALE) $(SWEEPS_FLAG)
 	$(RUN) reclaim judge --scale $(SCALE)
 	$(RUN) reclaim report --scale $(SCALE)
+	$(RUN) reclaim bundle --scale $(SCALE)
 	$(SNAKEMAKE) --touch --forceall
-	$(RUN) dvc commit --force
+	@if grep -q '^scale: $(SCALE)$$' params.yaml; then $(RUN) dvc commit --force; else \
+	    echo "params.yaml names another scale than $(SCALE): DVC is left as it is"; fi
 
 deps: $(READY) ## resolve the dependencies of pyproject.toml into envs/requirements.lock
 	$(RUN) uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet \
-	    --annotation-style line --custom-compile-command "make deps" \
+	    --generate-hashes --annotation-style line --custom-compile-command "make deps" \
 	    --output-file envs/requirements.lock $(DEPS)
 
 help: ## show this list

@@ -57,6 +57,7 @@ include: "workflow/rules/audit.smk"
 localrules:
     all,
     audit,
+    bundle,
     fetch,
     fetch_weights,
     gather,
@@ -68,7 +69,7 @@ rule all:
     default_target: True
     input:
         expand(f"{RESULTS}/runs/{{run}}/run.json", run=RUNS),
-        [] if REHEARSED else f"{RESULTS}/report.html",
+        [] if REHEARSED else [f"{RESULTS}/report.html", f"{RESULTS}/bundle.json"],
         "results/audit.json",
         expand(
             f"{RESULTS}/evaluations/{{evaluation}}/metrics.json",

@@ -11,9 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
+from reclaim.records import SeedsWanted, write
+from reclaim.registry.jobs import committed_plan
 
 RECLAIM = Path(sys.executable).parent / "reclaim"
-VERBS = ("plan", "resolve", "pretrain", "evaluate", "gather", "judge", "verify", "report")
+VERBS = (
+    "plan", "resolve", "pretrain", "evaluate", "gather", "judge", "report", "bundle", "verify",
+    "compare", "clean",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "fetch data", "fetch weights"])
@@ -27,6 +32,10 @@ def test_every_verb_shows_an_example(verb: str) -> None:
     ("arguments", "words"),
     [
         ("plan --scale digist", "unknown scale 'digist'; known: digits, fashion, paper"),
+        ("plan --extend", "results/digits/seeds_wanted.json: not found; run `reclaim judge"),
+        ("plan --extend --scale digist", "unknown scale 'digist'; planned: digits, fashion, paper"),
+        ("plan --extend --check", "--seeds goes with --extend, and --check with neither"),
+        ("plan --seeds 9", "--seeds goes with --extend, and --check with neither"),
         ("resolve --scale digist", "unknown scale 'digist'; planned: digits, fashion, paper"),
         ("resolve --scale digits.sweeps", "unknown scale 'digits.sweeps'; planned: digits"),
         ("fetch data digist", "digits"),
@@ -45,6 +54,11 @@ def test_every_verb_shows_an_example(verb: str) -> None:
         ("evaluate x --recipe simclr", "and not both"),
         ("judge --scale digist", "unknown scale 'digist'"),
         ("report --scale digist", "unknown scale 'digist'"),
+        ("bundle", "results/digits/measurements.csv: not readable"),
+        ("clean --scale digist", "unknown scale 'digist'"),
+        ("compare a b", "a/bundle.json: not found"),
+        ("verify a", "a/bundle.json: not found; get the file again, or run `reclaim bundle`"),
+        ("verify a --scale digits", "name a folder to check its bundle, or a --scale"),
         (
             "verify --scale paper",
             "results/data/cifar10/manifest.json: not found; run `reclaim fetch",
@@ -62,6 +76,27 @@ def test_a_fault_is_one_line_and_status_2(arguments: str, words: str, tmp_path: 
     assert line.startswith("reclaim: ")
     assert words in line
     assert [path.name for path in tmp_path.iterdir()] in (["workflow"], ["workflow", "results"])
+
+
+def test_plan_adds_the_seeds_that_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "workflow").symlink_to(Path("workflow").resolve())
+    monkeypatch.chdir(tmp_path)
+    committed = {path: path.read_bytes() for path in Path("workflow/plans").iterdir()}
+    run = next(run for run in committed_plan("digits").runs if run.recipe == "simclr_dino")
+    wanted = SeedsWanted(scale="digits", configs={run.config: 5})
+    write(Path("results/digits/seeds_wanted.json"), wanted)
+    shown = CliRunner().invoke(cli.app, ["plan", "--extend"])
+    assert shown.exit_code == 0
+    assert "results/digits/plan.json: 4 runs beside the committed plan" in shown.output
+    assert {path: path.read_bytes() for path in committed} == committed
+    shown = CliRunner().invoke(cli.app, ["resolve"])
+    assert Path(f"results/digits/jobs/simclr_dino/{run.config}-s4.json").is_file()
+    wanted = SeedsWanted(scale="fashion", configs={})
+    write(Path("results/fashion/seeds_wanted.json"), wanted)
+    shown = CliRunner().invoke(cli.app, ["plan", "--extend", "--scale", "fashion"])
+    assert shown.output == "no open claim wants more seeds than are planned\n"
 
 
 def test_a_verb_that_needs_no_training_brings_no_torch() -> None:

@@ -55,10 +55,11 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 def locked() -> dict[str, Requirement]:
-    """The lines of the lock by canonical name."""
-    text = (ROOT / "envs" / "requirements.lock").read_text()
-    lines = [line.split("  #")[0].strip() for line in text.splitlines()]
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    """What the lock pins, by canonical name; each pin with the hashes of its files."""
+    text = (ROOT / "envs" / "requirements.lock").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all("--hash=sha256:" in line for line in lines)
+    pins = [Requirement(line.partition(" --hash")[0]) for line in lines]
     return {canonicalize_name(pin.name): pin for pin in pins}
 
 
@@ -107,7 +108,7 @@ def test_the_lock_pins_every_declared_dependency(python: str) -> None:
 
 def test_the_lock_names_no_host_and_no_place() -> None:
     text = (ROOT / "envs" / "requirements.lock").read_text()
-    assert not re.search(r"://|^-|^\s*--| @ |file:", text, re.MULTILINE)
+    assert not re.search(r"://|^-|^\s*--(?!hash=)| @ |file:", text, re.MULTILINE)
     assert all(version(pin) for pin in locked().values())
 
 

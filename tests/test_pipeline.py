@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,59 +24,16 @@ ROOT = Path(__file__).parents[1]
 RECIPES = ("simclr", "hcl", "dino", "simclr_dino", "untrained")
 TUNED = ("simclr", "simclr_dino", "untrained")
 SWEPT = "simclr_dino_enlarge"
-PARTS = ("Snakefile", "dvc.yaml", ".dvcignore", "profiles", "workflow", "src", "envs")
+PARTS = (
+    "Snakefile", "Makefile", "dvc.yaml", ".dvcignore", "profiles", "workflow", "src", "envs",
+)  # fmt: skip
 
 
-class Project:
-    """A copy of the project with a scale of seconds, and its commands."""
+class Checkout:
+    """A folder of the project's files, and its commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-                shutil.copytree(source, folder / part, ignore=ignore, symlinks=True)
-            else:
-                shutil.copy(source, folder / part)
-        scale = (ROOT / "workflow/scales/digits.yaml").read_text(encoding="utf-8")
-        for old, new in (
-            ("scale: digits", "scale: tiny"),
-            ("seeds: 3", "seeds: 1"),
-            ("epochs: {value: 30", "epochs: {value: 2"),
-            ("fine_tune.epochs: {value: 10", "fine_tune.epochs: {value: 1"),
-            ("warmup_epochs: {value: 3", "warmup_epochs: {value: 1"),
-            ("value: [16, 32, 64]", "value: [4, 8]"),
-        ):
-            assert old in scale
-            scale = scale.replace(old, new, 1)
-        (folder / "workflow/scales/tiny.yaml").write_text(scale, encoding="utf-8")
-        recipes = "".join(f"  {name}: {{}}\n" for name in RECIPES if name != "simclr_dino")
-        params = f"scale: tiny\nsweeps: false\ndataset: digits\njobs: 2\nrecipes:\n{recipes}"
-        params += "from_dino:\n  simclr_dino: {}\n"
-        (folder / "params.yaml").write_text(params, encoding="utf-8")
-        self.write_plan(seeds=1)
-
-    def write_plan(self, seeds: int) -> None:
-        """The plan of the scale, cut down to a few recipes, and one row of a sweep."""
-        here = Path.cwd()
-        os.chdir(self.folder)
-        try:
-            scale = Path("workflow/scales/tiny.yaml")
-            text = re.sub(r"seeds: \d", f"seeds: {seeds}", scale.read_text(encoding="utf-8"))
-            scale.write_text(text, encoding="utf-8")
-            made, apart = plan.build_plans("tiny")
-        finally:
-            os.chdir(here)
-        self.cut(made, "tiny", [run for run in made.runs if run.recipe in RECIPES])
-        swept = [run for run in apart.runs if (run.recipe, run.seed) == (SWEPT, 0)]
-        self.cut(apart, "tiny.sweeps", swept[:1])
-
-    def cut(self, made: Plan, name: str, kept: list[Run]) -> None:
-        """Write a plan with some of its runs alone."""
-        configs = {run.config: made.configs[run.config] for run in kept}
-        less = made.model_copy(update={"runs": tuple(kept), "configs": configs})
-        (self.folder / f"workflow/plans/{name}.json").write_text(render(less), encoding="utf-8")
 
     @property
     def plan(self) -> Plan:
@@ -145,6 +103,68 @@ class Project:
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+class Project(Checkout):
+    """A copy of the project with a scale of seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(source, folder / part, ignore=ignore, symlinks=True)
+            else:
+                shutil.copy(source, folder / part)
+        scale = (ROOT / "workflow/scales/digits.yaml").read_text(encoding="utf-8")
+        for old, new in (
+            ("scale: digits", "scale: tiny"),
+            ("seeds: 3", "seeds: 1"),
+            ("epochs: {value: 30", "epochs: {value: 2"),
+            ("fine_tune.epochs: {value: 10", "fine_tune.epochs: {value: 1"),
+            ("warmup_epochs: {value: 3", "warmup_epochs: {value: 1"),
+            ("value: [16, 32, 64]", "value: [4, 8]"),
+        ):
+            assert old in scale
+            scale = scale.replace(old, new, 1)
+        (folder / "workflow/scales/tiny.yaml").write_text(scale, encoding="utf-8")
+        recipes = "".join(f"  {name}: {{}}\n" for name in RECIPES if name != "simclr_dino")
+        params = f"scale: tiny\nsweeps: false\ndataset: digits\njobs: 2\nrecipes:\n{recipes}"
+        params += "from_dino:\n  simclr_dino: {}\n"
+        params += "flags: {sweeps: false}\nweights: {}\nfrom_weights: {}\n"
+        (folder / "params.yaml").write_text(params, encoding="utf-8")
+        self.write_plan(seeds=1)
+
+    def write_plan(self, seeds: int, added: frozenset[tuple[str, int]] = frozenset()) -> None:
+        """The plan of the scale, cut down to a few recipes, and one row of a sweep.
+
+        `added` recipes and seeds come beside.
+        """
+        here = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            scale = Path("workflow/scales/tiny.yaml")
+            most = max([seeds, *(seed + 1 for _, seed in added)])
+            text = re.sub(r"seeds: \d", f"seeds: {most}", scale.read_text(encoding="utf-8"))
+            scale.write_text(text, encoding="utf-8")
+            made, apart = plan.build_plans("tiny")
+        finally:
+            os.chdir(here)
+        kept = [
+            run
+            for run in made.runs
+            if (run.recipe in RECIPES and run.seed < seeds) or (run.recipe, run.seed) in added
+        ]
+        self.cut(made, "tiny", kept)
+        swept = [run for run in apart.runs if (run.recipe, run.seed) == (SWEPT, 0)]
+        self.cut(apart, "tiny.sweeps", swept[:1])
+
+    def cut(self, made: Plan, name: str, kept: list[Run]) -> None:
+        """Write a plan with some of its runs alone."""
+        configs = {run.config: made.configs[run.config] for run in kept}
+        less = made.model_copy(update={"runs": tuple(kept), "configs": configs})
+        (self.folder / f"workflow/plans/{name}.json").write_text(render(less), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
@@ -153,7 +173,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_one_command_leads_from_nothing_to_the_report(project: Project) -> None:
     assert project.planned() == {
         "fetch": 1, "pretrain": 5, "evaluate": 5, "fine_tune": 3, "gather": 1, "judge": 1,
-        "report": 1, "audit": 1,
+        "report": 1, "bundle": 1, "audit": 1,
     }  # fmt: skip
     project.snakemake()
     results = project.folder / "results/tiny"
@@ -248,7 +268,7 @@ def test_a_sweep_is_planned_apart_and_shares_the_other_runs(project: Project) ->
     table = project.folder / "results/tiny/measurements.csv"
     assert f",{SWEPT}-" in table.read_text(encoding="utf-8")
     assert "Nothing to be done" in project.snakemake("sweeps=true")
-    assert set(project.planned()) <= {"gather", "judge", "report"}
+    assert set(project.planned()) <= {"gather", "judge", "report", "bundle"}
     project.snakemake()
     assert f",{SWEPT}-" in table.read_text(encoding="utf-8")
 
@@ -285,6 +305,7 @@ def test_after_snakemake_dvc_trains_nothing(project: Project) -> None:
     project.run("git", "init", "-q")
     shutil.copy(ROOT / ".gitignore", project.folder / ".gitignore")
     project.run("dvc", "init", "-q")
+    shutil.copytree(ROOT / ".dvc/plots", project.folder / ".dvc/plots")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "start")
     before = project.trained()
@@ -316,6 +337,128 @@ def test_after_dvc_snakemake_trains_nothing_and_stale_runs_of_either_are_made_an
     assert project.trained() == after
 
 
+def test_dvc_makes_what_is_new_or_stale_and_snakemake_nothing_after_it(project: Project) -> None:
+    """A recipe, a seed, a claim and an edited probe at once."""
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "two seeds")
+    before, results = project.trained(), project.folder / "results/tiny"
+    old = {path: path.stat().st_mtime_ns for path in results.glob("evaluations/*/*/*/metrics.json")}
+    project.write_plan(seeds=2, added=frozenset({("dcl", 0), ("simclr", 2)}))
+    project.edit("params.yaml", "  hcl: {}", "  dcl: {}\n  hcl: {}")
+    project.edit("src/reclaim/learning/evaluate.py", "std=0.02", "std=0.01")
+    statements = "workflow/claims/liu2024/statements.yaml"
+    claim = (
+        "kind: unprinted, text: New., locator: Section 1, recipes: [dcl, simclr], unprinted: No."
+    )
+    project.edit(statements, "statements:\n", f"statements:\n  s0_added: {{{claim}}}\n")
+    project.run("dvc", "repro")
+    after = project.trained()
+    assert {name: after[name] for name in before} == before
+    new = {name.split("-")[0] + name[-3:] for name in set(after) - set(before)}
+    assert new == {"dcl-s0", "simclr-s2"}
+    again = {path.parts[-2] for path, made in old.items() if path.stat().st_mtime_ns != made}
+    assert again == {"linear"}
+    verdicts = json.loads((results / "verdicts.json").read_text())["verdicts"]
+    assert "liu2024:s0_added" in {verdict["claim"] for verdict in verdicts}
+    made = {
+        path: path.stat().st_mtime_ns for path in results.glob("evaluations/*/*/*/metrics.json")
+    }
+    project.snakemake()
+    assert project.trained() == after
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+    assert "12 runs verified" in project.run("reclaim", "verify", "--scale", "tiny")
+
+
+def test_dvc_shows_metrics_and_curves_and_takes_settings(project: Project) -> None:
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "a recipe, a seed, a claim")
+    shown = project.run("dvc", "metrics", "show", "--json")
+    [found] = json.loads(shown)[""]["data"].values()
+    assert {"simclr", "dcl"} <= set(found["data"]["linear"])
+    assert found["data"]["claims"]["untestable"] > 0
+    changed = json.loads(project.run("dvc", "metrics", "diff", "--json", "HEAD~1"))
+    assert "old" in json.dumps(changed)
+    plots = json.loads(project.run("dvc", "plots", "show", "--json"))["data"]
+    assert len(plots) == 2
+    assert "errors" not in plots
+    assert "psm" not in json.dumps(plots) and '"recipe": "dcl"' in json.dumps(plots)
+    said = project.run("dvc", "exp", "run", "-S", "jobs=1", "pretrain@dcl")
+    assert "reclaim pretrain --recipe dcl --scale tiny --jobs 1" in said
+    assert "already trained" in said
+    project.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+
+
+def clone(project: Project, folder: Path) -> Checkout:
+    project.run("git", "clone", "-q", str(project.folder), str(folder))
+    return Checkout(folder)
+
+
+def test_a_clone_with_pulled_results_is_adopted_and_stale_runs_are_not(
+    project: Project, tmp_path: Path
+) -> None:
+    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    project.run("dvc", "push")
+    project.run("git", "commit", "-qam", "a remote")
+    fresh = clone(project, tmp_path / "clone")
+    fresh.run("dvc", "pull")
+    before = fresh.trained()
+    assert set(before) == {name for name in project.trained() if SWEPT not in name.split("-")}
+    adopt = ("make", "adopt", "READY=", "SCALE=tiny")
+    fresh.run(*adopt)
+    assert "Nothing to be done" in fresh.snakemake()
+    assert re.findall(r"Running stage '(.*)'", fresh.run("dvc", "repro")) == ["resolve"]
+    assert fresh.trained() == before
+    fresh.run("reclaim", "verify", "results/tiny")
+    fresh.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
+    done = fresh.start(*adopt)
+    assert done.returncode != 0
+    assert "2 of 12 runs are missing, damaged or of other code, the first hcl-" in done.stderr
+    assert fresh.planned()["pretrain"] == 2
+    assert "trained by other code" in fresh.start("reclaim", "gather", "--scale", "tiny").stderr
+
+
+SERVER = """
+import boto3, sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+server.start()
+url = "http://%s:%d" % server.get_host_and_port()
+boto3.client("s3", endpoint_url=url).create_bucket(Bucket="results")
+print(url, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an S3 server of this machine, with the bucket `results`."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield next(line.strip() for line in process.stdout if line.startswith("http"))
+        process.stdin.close()
+
+
+def test_results_go_through_an_s3_server(project: Project, server: str, tmp_path: Path) -> None:
+    project.run("dvc", "remote", "add", "s3", "s3://results/tiny")
+    project.run("dvc", "remote", "modify", "s3", "endpointurl", server)
+    project.run("dvc", "push", "--remote", "s3")
+    project.run("git", "commit", "-qam", "another remote")
+    fresh = clone(project, tmp_path / "clone")
+    fresh.run("dvc", "pull", "--remote", "s3")
+    pulled = [path for path in (fresh.folder / "results").rglob("*") if path.is_file()]
+    assert {path.name for path in pulled} >= {"run.json", "predictions.parquet", "bundle.json"}
+    for path in pulled:
+        there = project.folder / path.relative_to(fresh.folder)
+        assert path.read_bytes() == there.read_bytes()
+
+
 def test_a_signal_to_a_recipe_reaches_all_its_runs_and_they_can_go_on(project: Project) -> None:
     shutil.rmtree(project.folder / "results/tiny/runs/hcl")
     command = ("reclaim", "pretrain", "--recipe", "hcl", "--scale", "tiny", "--jobs", "2")
@@ -343,13 +486,15 @@ def test_checkpoints_of_other_code_are_put_away(project: Project) -> None:
 def test_gather_leaves_out_what_other_code_measured(project: Project) -> None:
     project.snakemake()
     probe = "src/reclaim/learning/evaluate.py"
-    project.edit(probe, "std=0.02", "std=0.03")
+    project.edit(probe, "std=0.01", "std=0.03")
     said = project.run("reclaim", "gather", "--scale", "tiny")
-    assert "10 of 36 evaluations are not there yet, the first simclr-" in said
+    assert "12 of 43 evaluations are not there yet, the first simclr-" in said
+    assert "13 evaluations are stale and count for nothing, the first simclr-" in said
+    assert "by linear: measured by other code" in said
     table = project.folder / "results/tiny/measurements.csv"
     measured = table.read_text(encoding="utf-8")
     assert ",linear," not in measured and ",knn," in measured and ",fine_tune," in measured
-    project.edit(probe, "std=0.03", "std=0.02")
+    project.edit(probe, "std=0.03", "std=0.01")
     assert "not there" not in project.run("reclaim", "gather", "--scale", "tiny")
     assert ",linear," in table.read_text(encoding="utf-8")
 

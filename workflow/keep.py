@@ -1,14 +1,12 @@
-"""Copy what is kept of a scale into results/reference: numbers, predictions, manifests."""
+"""Copy what is kept of a scale into results/reference: its bundle, without the encoders."""
 
 import shutil
 import sys
 from pathlib import Path
 
 from reclaim.inference import measurements
-from reclaim.records import ReclaimError
-from reclaim.registry import jobs
-
-FILES = ("measurements.csv", "verdicts.json")
+from reclaim.records import ReclaimError, write
+from reclaim.registry import bundle, jobs
 
 
 def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> tuple[int, int]:
@@ -19,7 +17,8 @@ def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> t
     the measurements hold a run that is not as planned, or a run of the plan is not there and
     `partial` is not asked for.
     """
-    plan, source, target = jobs.read_plan(scale, sweeps=True), results / scale, reference / scale
+    plan, source = jobs.read_plan(scale, sweeps=True, results=results), results / scale
+    target = reference / scale
     if not partial:
         jobs.verify(scale, results)
     runs = [run for run in plan.runs if jobs.verified(plan, run, source)]
@@ -29,17 +28,14 @@ def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> t
             f"{source}/measurements.csv: {strangers[0]} is measured and not as planned, or the "
             f"other way round; run `reclaim gather --scale {scale}` and `reclaim judge` again"
         )
-    names = [Path(name) for name in FILES]
-    for run in runs:
-        names.append(jobs.run_folder(Path(), run.recipe, run.id) / "run.json")
-        for kind in jobs.job_of(plan, run).evaluate.protocols:
-            folder = jobs.evaluation_folder(Path(), run.recipe, run.id, kind)
-            names += [path.relative_to(source) for path in sorted((source / folder).glob("[!.]*"))]
+    made = bundle.make(scale, source)
     fresh = reference / f".{scale}.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    for name in names:
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, fresh / name)
+    for name in made.files:
+        if not bundle.is_encoder(name):
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, fresh / name)
+    write(fresh / bundle.BUNDLE, made)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
     return len(runs), len(plan.runs) - len(runs)

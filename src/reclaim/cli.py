@@ -58,6 +58,14 @@ def main() -> None:
     except ReclaimError as error:
         print(f"reclaim: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # the disk, at a place that no verb knows better
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"reclaim: {where}{error.strerror or error}; mend the disk, its space or the "
+            "permissions and start the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("reclaim: interrupted; start the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -69,10 +77,17 @@ def plan(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the committed plan is up to date.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add the seeds that open claims want, from results.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="With --extend: so many in all instead.")
+    ] = None,
 ) -> None:
     """Turn claims into runs: write `workflow/plans/SCALE.json` and show its cost.
 
-    The sweeps are planned apart, in `SCALE.sweeps.json`.
+    The sweeps are planned apart, in `SCALE.sweeps.json`. With --extend that plan stays as it is:
+    the seeds that `judge` asks for are added in `results/SCALE/plan.json`.
 
     Example: `reclaim plan --scale fashion`
     """
@@ -81,6 +96,11 @@ def plan(
     from reclaim.registry.plan import build_plans
     from reclaim.report.terminal import show_plan
 
+    if (check and extend) or (seeds and not extend):
+        raise ReclaimError("--seeds goes with --extend, and --check with neither")
+    if extend:
+        _extend(scale, seeds)
+        return
     main, sweeps = build_plans(scale)
     for made, path in ((main, plan_path(scale)), (sweeps, plan_path(scale, sweeps=True))):
         if not check:
@@ -90,6 +110,18 @@ def plan(
     if not check:
         show_plan(main)
         print(f"{len(sweeps.runs)} runs of sweeps are planned apart")
+
+
+def _extend(scale: str, seeds: int | None) -> None:
+    from reclaim.registry.jobs import extend_plan, extension_path
+    from reclaim.report.terminal import show_plan
+
+    added = extend_plan(scale, seeds)
+    if added.runs:
+        show_plan(added)
+        print(f"{extension_path(scale)}: {len(added.runs)} runs beside the committed plan")
+    else:
+        print("no open claim wants more seeds than are planned")
 
 
 @app.command()
@@ -195,16 +227,23 @@ def evaluate(
 def gather(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
     """Collect all measurements of a scale into `results/SCALE/measurements.csv`.
 
+    And the mean loss of each recipe by epoch into `curves.csv` beside it. What older code made is
+    left out, and said so.
+
     Those of sweeps are taken as far as they are there; with --sweeps, what is not is counted.
 
     Example: `reclaim gather --scale digits`
     """
     from reclaim.inference.measurements import expected_of
     from reclaim.inference.measurements import gather as collect
+    from reclaim.inference.summary import write_curves
     from reclaim.registry.jobs import RESULTS, fresh, read_plan
 
-    made = fresh(read_plan(scale, sweeps=True), RESULTS)
+    _say_stale(scale)
+    plan = read_plan(scale, sweeps=True)
+    made = fresh(plan, RESULTS)
     print(collect(scale, RESULTS, made))
+    print(write_curves(plan, RESULTS, {run for run, _ in made}))
     expected = expected_of(read_plan(scale, sweeps))
     there = set(made)
     absent = [pair for pair in expected if pair not in there]
@@ -217,16 +256,35 @@ def gather(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
         )
 
 
+def _say_stale(scale: str) -> None:
+    """Count what older code or an older plan made, which no table and no verdict uses."""
+    from reclaim.registry.jobs import read_plan, stale
+
+    found = stale(read_plan(scale, sweeps=True))
+    for (run, protocol), why in list(found.items())[:1]:
+        print(
+            f"{len(found)} evaluations are stale and count for nothing, the first {run} by "
+            f"{protocol}: {why}; make them again, or certify their runs",
+            file=sys.stderr,
+        )
+
+
 @app.command()
 def judge(scale: ScaleOption = "digits") -> None:
     """Turn measurements into one verdict per claim: `results/SCALE/verdicts.json`.
 
+    And into the few numbers that `dvc metrics show` prints, `summary.json` beside it, and how many
+    seeds would settle what is open, `seeds_wanted.json`.
+
     Example: `reclaim judge --scale digits`
     """
+    from reclaim.inference.summary import write_summary
     from reclaim.inference.verdicts import judge_scale
     from reclaim.registry.jobs import RESULTS
 
     print(judge_scale(scale, RESULTS))
+    print(write_summary(scale, RESULTS))
+    _say_stale(scale)
 
 
 @app.command()
@@ -246,11 +304,13 @@ def audit(
 ) -> None:
     """Say what the papers' own printed numbers prove: `results/audit.json`. Nothing is trained.
 
+    With PAPER, --check or --claims the findings are printed alone, and no file is written.
+
     Example: `reclaim audit liu2024 --check arithmetic`
     """
     import json
 
-    from reclaim.inference.audit import CHECKS, audit_claims
+    from reclaim.inference.audit import CHECKS, audit_claims, whole
     from reclaim.inference.audit.findings import WORDS
 
     # Words after the first check are checks too; click itself takes one word an option.
@@ -264,20 +324,108 @@ def audit(
     else:
         from reclaim.report.terminal import print_audit
 
-        print_audit(made)
+        print_audit(made, written=whole(claims, named, checks))
     if any(found.verdict in (fail_on or []) for found in made.findings):
         raise typer.Exit(1)
 
 
 @app.command()
-def verify(scale: ScaleOption = "digits", sweeps: SweepsOption = False) -> None:
-    """Check that all runs of a plan are finished, whole and made by the present code.
+def bundle(scale: ScaleOption = "digits") -> None:
+    """Put a scale's evidence under one hash: `results/SCALE/bundle.json`.
 
-    Example: `reclaim verify --scale digits`
+    Example: `reclaim bundle --scale digits`
+    """
+    from reclaim.records import write
+    from reclaim.registry.bundle import BUNDLE, make
+    from reclaim.registry.jobs import RESULTS
+
+    made = make(scale, RESULTS / scale)
+    write(RESULTS / scale / BUNDLE, made)
+    print(f"{RESULTS / scale / BUNDLE}: root {made.root}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="A folder with a bundle.json.")
+    ] = None,
+    scale: MaybeScale = None,
+    sweeps: SweepsOption = False,
+) -> None:
+    """Check a bundle file by file: exit status 1, and every name, if a bit of it was changed.
+
+    Without a folder: check that all runs of a plan are finished, whole and made by the present
+    code. No network is used.
+
+    Example: `reclaim verify results/digits` or `reclaim verify --scale digits`
     """
     from reclaim.registry import jobs
 
-    print(f"{jobs.verify(scale, sweeps=sweeps)} runs verified")
+    if folder is None:
+        print(f"{jobs.verify(scale or 'digits', sweeps=sweeps)} runs verified")
+        return
+    if scale is not None or sweeps:
+        raise ReclaimError("name a folder to check its bundle, or a --scale to check a plan's runs")
+    from reclaim.registry.bundle import check, notes, summary
+
+    made, faults = check(folder)
+    for fault in faults:
+        print(f"{folder / fault.path}: {fault.what}")
+    if faults:
+        raise typer.Exit(1)
+    print(summary(folder, made))
+    for note in notes(folder, made):
+        print(f"note: {note}", file=sys.stderr)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="BUNDLE_A", help="A folder with a bundle.")],
+    second: Annotated[Path, typer.Argument(metavar="BUNDLE_B", help="Another of that scale.")],
+) -> None:
+    """Say run by run whether two bundles are the same, the same within the drift budget, or not.
+
+    Exit status 1 if a run is different or in one of them alone.
+
+    Example: `reclaim compare results/reference/digits results/digits`
+    """
+    from reclaim.registry.compare import WORDS
+    from reclaim.registry.compare import compare as pairs
+
+    found = pairs(first, second)
+    for pair in found:
+        print(f"{pair.word}  {pair.run}: {pair.why}")
+    print(", ".join(f"{sum(pair.word == word for pair in found)} {word}" for word in WORDS))
+    if any(pair.word == "different" for pair in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def clean(
+    scale: MaybeScale = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; else they are listed.")] = False,
+) -> None:
+    """List what no present plan and code owns: stale and orphaned files. With --yes, remove it.
+
+    A finished valid run is never among them. First certify stale runs that a change of code left
+    as they were: `python workflow/recertify.py SCALE`.
+
+    Example: `reclaim clean --scale digits`
+    """
+    from reclaim.registry import jobs
+    from reclaim.registry.clean import leftovers, remove
+
+    for name in [scale] if scale else jobs.planned_scales():
+        found = leftovers(jobs.read_plan(name, sweeps=True))
+        for left in found:
+            print(f"{left.path}: {left.why}")
+        size = sum(left.bytes for left in found) / 1e6
+        held = remove(found, jobs.RESULTS / name) if yes else []
+        print(f"{name}: {len(found) - len(held)} {'removed' if yes else 'found'}, {size:.1f} MB")
+        for left in held:
+            print(f"{left.path}: a process works on {left.run}, left there", file=sys.stderr)
+    if not yes:
+        print("nothing was removed; --yes removes what is listed", file=sys.stderr)
 
 
 @app.command()
@@ -286,7 +434,8 @@ def report(scale: ScaleOption = "digits") -> None:
 
     Example: `reclaim report --scale digits`
     """
-    from reclaim.inference.verdicts import judged
+    from reclaim.inference.stale import marks
+    from reclaim.inference.verdicts import judged, plan_of
     from reclaim.registry.claims import load_papers
     from reclaim.registry.jobs import RESULTS
     from reclaim.report.page import write_report
@@ -295,9 +444,11 @@ def report(scale: ScaleOption = "digits") -> None:
     papers = load_papers()
     verdicts, measurements, quality = judged(scale, RESULTS, papers)
     out = RESULTS / scale / "report.html"
-    write_report(scale, verdicts, measurements, quality, papers, out)
+    stale = marks(plan_of(scale, RESULTS), papers, RESULTS)
+    write_report(scale, verdicts, measurements, quality, papers, out, stale)
     print_table(verdicts, quality)
     print(out)
+    _say_stale(scale)
 
 
 def _refuse_both(run: str | None) -> None:
@@ -336,7 +487,7 @@ def _side_by_side(verb: str, plan: Plan, recipe: str, jobs: int, options: list[s
                 sys.stderr.write(line)
         return child.returncode
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # USR1: a scheduler's warning
         signal.signal(number, stop)
     rows = runs_of(plan, recipe)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -382,6 +533,7 @@ def _pretrain(name: str | None, scale: str | None, device: Device) -> None:
     data = jobs.data_hash(run.dataset)
     with _alone(results, run.id):
         if jobs.finished_run(results, job, data) is not None:
+            jobs.drop_checkpoints(results, run.id)
             print(f"{run.id}: already trained", file=sys.stderr)
             return
         jobs.check_init(plan, job, results)
@@ -420,6 +572,8 @@ def _measure(
     with _alone(results, job.id if stage == "evaluate" else f"{job.id}-{stage}"):
         trained = jobs.finished_run(results, pretrained, jobs.data_hash(job.dataset.name))
         if trained and set(jobs.finished_evaluations(results, job, trained)) == set(job.protocols):
+            for kind in job.protocols:
+                jobs.drop_checkpoints(results, f"{job.id}-{kind}")
             print(f"{job.id}: already evaluated by {', '.join(job.protocols)}", file=sys.stderr)
             return
         from reclaim.learning.evaluate import evaluate

@@ -12,12 +12,22 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
+SEAL = "sha256"  # the key of an artifact's own checksum
 REHEARSAL = "rehearsal"  # the scale of runs that are no results
 
 
@@ -35,9 +45,21 @@ class Model(BaseModel):
 
 
 class Artifact(Model):
-    """A file between two verbs."""
+    """A file between two verbs. A `sealed` one is written with the checksum of its values."""
 
+    sealed: ClassVar[bool] = False
     schema_version: Literal[1] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        """The values without their checksum, which has to be theirs; older files have none."""
+        if not isinstance(value, dict) or SEAL not in value:
+            return value
+        values = {name: part for name, part in value.items() if name != SEAL}
+        if content_hash(values) != value[SEAL]:
+            raise ValueError("the values are not those that were written: the file is damaged")
+        return values
 
 
 # --- what a run is: the resolved row of the plan -----------------------------------------------
@@ -361,6 +383,7 @@ class FileStamp(Model):
 class RunManifest(Artifact):
     """`run.json`, written last: the job that made the run and the hash of every file it left."""
 
+    sealed: ClassVar[bool] = True
     id: str
     recipe: str
     dataset: str
@@ -378,6 +401,7 @@ class RunManifest(Artifact):
 class EvaluationManifest(Artifact):
     """`metrics.json`, written last: metrics are fractions in [0, 1] where they are accuracies."""
 
+    sealed: ClassVar[bool] = True
     run: str
     recipe: str
     dataset: str
@@ -394,6 +418,7 @@ class EvaluationManifest(Artifact):
 class DataManifest(Artifact):
     """`results/data/<name>/manifest.json`, written last: the stored arrays and their source."""
 
+    sealed: ClassVar[bool] = True
     name: str
     source: str
     classes: int
@@ -403,6 +428,7 @@ class DataManifest(Artifact):
 class WeightsManifest(Artifact):
     """`results/weights/<name>/manifest.json`, written last: the encoder and what it was made of."""
 
+    sealed: ClassVar[bool] = True
     name: str
     source: str
     checkpoint: FileStamp
@@ -423,8 +449,92 @@ class Interval(Model):
     high: float
 
 
-class Verdict(Model):
-    """One per claim, always. Numbers are percentages, as papers print them."""
+class Margin(Model):
+    """An equivalence margin: half the smallest gap that a table's text interprets.
+
+    `exact` is the fraction in percentage points, `cells` the two whose gap it halves.
+    """
+
+    points: float
+    exact: str
+    cells: tuple[str, str]
+
+
+class Telescope(Model):
+    """Small telescopes (Simonsohn 2015): could the paper's sample have seen what we measure?
+
+    `upper` is our one-sided 95 % limit in the claimed direction, `d33` the difference that the
+    paper's sample sees with a power of a third.
+    """
+
+    upper: float
+    d33: float
+    too_small: bool
+
+
+class Sparse(Model):
+    """A value that is written without its blanks: without None, False and empty lists."""
+
+    @model_serializer(mode="wrap")
+    def _without_blanks(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = write(self)
+        # A number 0 equals False, and is no blank.
+        return {
+            key: value
+            for key, value in said.items()
+            if value is not None and value is not False and value not in ([], ())
+        }
+
+
+class ReadingVerdict(Sparse):
+    """What a claim comes to under one reading, not adjusted; `value` is the mean or difference.
+
+    `stands` is a rung of the ladder, at a transfer scale a word of `transfer`, or why neither.
+    """
+
+    reading: str
+    stands: str
+    value: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
+    tost_p: float | None = None
+
+
+class PerImage(Sparse):
+    """What the predictions of each image add: nothing here decides.
+
+    `interval`: of the difference for new seeds and new images (crossed random effects).
+    `discordant`: the images that only the first, only the second gets right, and McNemar's p, of
+    the first seed: about two checkpoints.
+    """
+
+    images: int
+    interval: Interval | None = None
+    p: float | None = None
+    discordant: tuple[int, int]
+    mcnemar_p: float
+
+
+class Effect(Model):
+    """How large a difference is: Hedges' g of the pairs, and P(A > B) of a new pair of runs."""
+
+    g: float
+    g_interval: Interval
+    chance: float
+    chance_interval: Interval
+
+
+class Verdict(Sparse):
+    """One per claim, always. Numbers are percentages, as papers print them.
+
+    `difference` and `interval`: of a value, from its table's baseline; of a statement, of its one
+    difference: paired over seeds. `prediction`: where the printed number should fall. `p`: that
+    the printed number differs from ours, `tost_p`: that it differs by the margin or more,
+    `order_p`: that the claimed order is nil, two-sided; `*_adjusted`: by Holm within the paper,
+    `*_overview`: by Benjamini and Hochberg over all papers, which decides nothing.
+    `verdict` follows from `size` (a printed number) and `order` (a claimed one), the worse of the
+    two. `sequence`: seeds were added after a look, so p-values and intervals hold at every look.
+    """
 
     claim: str
     paper: str
@@ -435,6 +545,8 @@ class Verdict(Model):
     dataset: str | None = None
     metric: str | None = None
     verdict: str
+    order: str | None = None
+    size: str | None = None
     transfer: Literal["holds", "reversed", "open"] | None = None
     direction: str | None = None
     mean: float | None = None
@@ -442,13 +554,73 @@ class Verdict(Model):
     seeds: int = 0
     difference: float | None = None
     interval: Interval | None = None
+    prediction: Interval | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    tost_p: float | None = None
+    tost_p_adjusted: float | None = None
+    order_p: float | None = None
+    order_p_adjusted: float | None = None
+    p_overview: float | None = None
+    order_p_overview: float | None = None
+    margin: Margin | None = None
+    sequence: bool = False
+    readings: tuple[ReadingVerdict, ...] = ()
+    control: str | None = None
+    images: PerImage | None = None
+    effect: Effect | None = None
+    telescope: Telescope | None = None
+    notes: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
 
+class RankingVerdict(Model):
+    """A printed column's ranking beside ours: Kendall's tau, and which rows can be told apart.
+
+    `separable` of `pairs` pairs differ beyond their noise; `adjacent` are the printed neighbours,
+    greater first, each with its rung; `verdict` is the worst of them.
+    """
+
+    paper: str
+    column: str
+    cells: tuple[str, ...]
+    tau: float
+    interval: Interval
+    separable: int
+    pairs: int
+    adjacent: tuple[tuple[str, str, str], ...]
+    verdict: str
+
+
+class Noise(Sparse):
+    """The noise of one config's accuracy, in points: measured over seeds, and what images bound.
+
+    `bound` is for independent images, `plug_in` from the agreement of the seeds on each image.
+    """
+
+    config: str
+    recipe: str
+    dataset: str
+    protocol: str
+    metric: str
+    seeds: int
+    images: int
+    mean: float
+    run_sd: float
+    run_sd_interval: Interval | None = None
+    bound: float
+    plug_in: float | None = None
+
+
 class Verdicts(Artifact):
+    """`results/<scale>/verdicts.json`: a verdict on every claim, rankings and noise beside them."""
+
+    sealed: ClassVar[bool] = True
     scale: str
     measurements: str
     verdicts: tuple[Verdict, ...]
+    rankings: tuple[RankingVerdict, ...] = ()
+    noise: tuple[Noise, ...] = ()
 
 
 class SeedsWanted(Artifact):
@@ -461,6 +633,21 @@ class SeedsWanted(Artifact):
     scale: str
     configs: dict[str, Annotated[int, Field(ge=1)]]
     claims: dict[str, int | str] = Field(default_factory=dict)
+
+
+class Bundle(Artifact):
+    """`bundle.json`, written last: a scale's evidence file by file, under one hash.
+
+    `root` is the Merkle root of `facts` and `files` (`registry.bundle`), `branches` the hashes one
+    level below it. `facts`: the hash of the code that made all this, that of the environment's
+    lock, that of each data set.
+    """
+
+    scale: str
+    root: str
+    branches: dict[str, str]
+    facts: dict[str, str]
+    files: dict[str, FileStamp]
 
 
 # --- what print alone proves ---------------------------------------------------------------------
@@ -509,10 +696,16 @@ def content_hash(value: Any) -> str:
 
 
 def stamp(path: Path) -> FileStamp:
-    """The sha256 and size of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileStamp(sha256=digest, bytes=path.stat().st_size)
+    """The sha256 and size of a file. Raises ReclaimError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileStamp(sha256=digest, bytes=path.stat().st_size)
+    except OSError as error:
+        raise ReclaimError(
+            f"{path}: cannot read: {error.strerror or error}; mend the disk or the permissions, or "
+            "delete the file, and start again"
+        ) from error
 
 
 def stamps_hold(folder: Path, files: Mapping[str, FileStamp]) -> bool:
@@ -540,6 +733,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        _sync(path.parent)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -547,6 +741,16 @@ def write_bytes(path: Path, data: bytes) -> None:
             f"{path}: cannot write: {error.strerror or error}; free some space or mend the "
             "permissions and start again, nothing was changed"
         ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the system can: a power cut keeps a rename."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -563,8 +767,11 @@ def write_text_if_changed(path: Path, text: str) -> bool:
 
 
 def render(record: BaseModel) -> str:
-    """A record as the JSON text of its file."""
-    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    """A record as the JSON text of its file, a sealed one with the checksum of its values."""
+    value = record.model_dump(mode="json")
+    if isinstance(record, Artifact) and record.sealed:
+        value[SEAL] = content_hash(value)
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def write(path: Path, record: Artifact) -> None:

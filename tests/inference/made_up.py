@@ -172,7 +172,7 @@ def plan_of(scale: str, papers: Mapping[str, Paper], values: Values, **not_run: 
     runs = [
         Run(
             id=f"{name}-s{seed}", recipe=name.split("-")[0], dataset="made", seed=seed,
-            config=name, protocols=("linear",), variant=name.partition("-")[2],
+            config=name, protocols=("linear", "knn", "fine_tune"), variant=name.partition("-")[2],
             claims=tuple(c.id for c in claims.values() if name_of(c) == name),
             cost=Cost(steps=1, images_seen=1),
         )

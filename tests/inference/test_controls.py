@@ -133,3 +133,31 @@ def test_each_network_has_its_own_control_and_its_own_name() -> None:
     planned = table.loc[table["variant"] == "", "name"]
     assert planned.is_unique
     assert planned["raw_pixels"] == "raw_pixels"
+
+
+def test_a_flag_compares_within_the_same_initialisation() -> None:
+    """From an encoder of 79: above a random one, but not above the one it started from."""
+    values = {
+        "simclr_dino": {"top1": [80.0, 79.5, 79.9]},
+        "simclr": {"top1": [80.0, 79.5, 79.9]},
+        "dino": {"top1": [79.8, 79.9, 79.6]},
+        "untrained": {"top1": [70.0, 70.5, 70.1]},
+        "supervised": {"top1": [79.0, 78.4, 78.8]},
+    }
+    plan = plan_of("digits", {}, values)
+    runs = tuple(
+        run.model_copy(update={"init": f"dino-s{run.seed}"}) if run.recipe == "simclr_dino" else run
+        for run in plan.runs
+    )
+    frame = frame_of("digits", values)
+    table = controls(frame, plan.model_copy(update={"runs": runs})).set_index("recipe")
+    assert table["flag"].to_dict() == {
+        "simclr_dino": "not above untrained",
+        "simclr": "above supervised",
+        "dino": "above supervised",
+        "untrained": "",
+        "supervised": "",
+    }
+    fetched = tuple(run.model_copy(update={"init": "weights/dino"}) for run in plan.runs)
+    gone = controls(frame, plan.model_copy(update={"runs": fetched}))
+    assert set(gone["flag"]) == {""}  # nothing of the same start was measured

@@ -8,6 +8,7 @@ import pytest
 
 from reclaim.inference.measurements import (
     COLUMNS,
+    check_planned,
     digest,
     expected_of,
     gather,
@@ -144,6 +145,71 @@ def test_a_fault_is_one_line_with_file_and_row(
     assert message in text
     assert "reclaim gather" in text
     assert "\n" not in text
+
+
+def table_of(runs: list[str], metrics: tuple[str, ...] = ("top1", "top5")) -> pd.DataFrame:
+    rows = [
+        (1, "digits", run, run.split("-")[0], "digits", int(run[-1]), "linear", metric, 0.5, "c0de")
+        for run in runs
+        for metric in metrics
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def plan_of(*names: str, variant: str = "") -> Plan:
+    runs = tuple(
+        Run(id=f"{name}-s{seed}", recipe=name.split("-")[0], dataset="digits", seed=seed,
+            config=name, variant=variant, protocols=("linear",), cost=Cost(steps=1, images_seen=1))
+        for name in names
+        for seed in range(3)
+    )  # fmt: skip
+    return Plan(scale="digits", configs={}, protocols={}, runs=runs)
+
+
+def test_whole_runs_of_the_plan_are_let_through() -> None:
+    path, plan = Path("m.csv"), plan_of("hcl", "simclr")
+    check_planned(
+        path, table_of([f"{name}-s{i}" for name in ("hcl", "simclr") for i in (0, 1, 2)]), plan
+    )
+    check_planned(path, table_of(["hcl-s0", "hcl-s1", "simclr-s0"]), plan)  # not finished yet
+    check_planned(path, table_of(["hcl-s0", "hcl-s2"]), plan_of("hcl", variant="k=1"))
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (["hcl-s0", "sscl-s0"], "line 4: a measurement without a run in the plan of 'digits' "
+                                "(given 'sscl-s0')"),
+        (["hcl-s0", "hcl-s2"], "line 4: linear: seed 1 is missing before this seed 2; "
+                               "run `reclaim evaluate hcl-s1`"),
+        (["simclr-s0", "hcl-s1", "hcl-s2"], "line 4: linear: seed 0 is missing before this seed 1"),
+    ],
+)  # fmt: skip
+def test_what_a_plan_does_not_explain_is_named_by_line(runs: list[str], message: str) -> None:
+    with pytest.raises(ReclaimError) as caught:
+        check_planned(Path("m.csv"), table_of(runs), plan_of("hcl", "simclr"))
+    assert str(caught.value).startswith(f"m.csv: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_a_row_that_was_taken_out_is_missed(row: int) -> None:
+    """Of three seeds with two metrics any row but a whole last seed leaves a gap."""
+    whole = table_of(["hcl-s0", "hcl-s1", "hcl-s2"])
+    with pytest.raises(ReclaimError, match=r"m\.csv: line \d: linear: top[15] is missing"):
+        check_planned(Path("m.csv"), whole.drop(index=row), plan_of("hcl"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("recipe", "simclr"), ("dataset", "cifar10"), ("seed", 7),
+                          ("scale", "fashion")],
+)  # fmt: skip
+def test_a_row_that_the_plan_has_otherwise_is_refused(column: str, value: str | int) -> None:
+    frame = table_of(["hcl-s0", "hcl-s1"])
+    frame.loc[2, column] = value
+    with pytest.raises(ReclaimError) as caught:
+        check_planned(Path("m.csv"), frame, plan_of("hcl"))
+    assert str(caught.value).startswith("m.csv: line 4: the plan ")
 
 
 @pytest.mark.parametrize("content", ["", LINES[0] + "\n", "\n", None, b"\xff\xfe\x00"])

@@ -19,6 +19,7 @@ from reclaim.records import (
     ReclaimError,
     Run,
     RunManifest,
+    SeedsWanted,
     WeightsManifest,
     content_hash,
     render,
@@ -245,6 +246,138 @@ def test_a_scale_without_sweeps(project: Callable[..., Path]) -> None:
     project(plan_of(OTHER))
     assert jobs.read_plan("tiny", sweeps=True) == jobs.read_plan("tiny")
     assert jobs.plan_files("tiny") == ["workflow/plans/tiny.json"]
+
+
+# --- seeds that results asked for ----------------------------------------------------------------
+
+SEVERAL = tuple(
+    run.model_copy(
+        update={
+            "id": run.id.replace("-s0", f"-s{seed}"),
+            "init": run.init and run.init.replace("-s0", f"-s{seed}"),
+            "seed": seed,
+        }
+    )
+    for run in (FIRST, NEXT, OTHER, FETCHED)
+    for seed in (0, 1)
+)
+
+
+def want(results: Path, configs: dict[str, int], scale: str = "tiny") -> None:
+    write(results / "seeds_wanted.json", SeedsWanted(scale=scale, configs=configs))
+
+
+def test_the_seeds_wanted_are_added_with_what_they_start_from(
+    project: Callable[..., Path],
+) -> None:
+    results = project(plan_of(*SEVERAL))
+    committed = jobs.plan_path("tiny").read_bytes()
+    want(results, {NEXT.config: 4, OTHER.config: 3, FETCHED.config: 2})
+    made = jobs.extend_plan("tiny")
+    assert [(run.recipe, run.seed) for run in made.runs] == [
+        ("dino", 2), ("dino", 3), ("simclr_dino", 2), ("simclr_dino", 3), ("simclr", 2)
+    ]  # fmt: skip
+    assert set(made.configs) == {FIRST.config, NEXT.config, OTHER.config}
+    assert jobs.plan_path("tiny").read_bytes() == committed
+    both = jobs.read_plan("tiny")
+    assert both.runs == (*SEVERAL, *made.runs)
+    assert jobs.committed_plan("tiny").runs == SEVERAL
+    assert jobs.added_runs("tiny") == {run.id for run in made.runs}
+    inits = {run.id: jobs.job_of(both, run).pretrain.init for run in made.runs}
+    assert inits[NEXT.id.replace("-s0", "-s3")] == FIRST.id.replace("-s0", "-s3")
+    run = made.runs[-1]
+    assert jobs.find_run(run.id) == (both, run)
+    written = {path.name for path in jobs.resolve("tiny")}
+    assert {f"{run.id}.json" for run in made.runs} < written
+    assert jobs.plan_files("tiny")[-1] == str(jobs.extension_path("tiny"))
+
+
+def test_a_further_seed_of_fetched_weights_starts_from_the_same(
+    project: Callable[..., Path],
+) -> None:
+    results = project(plan_of(*SEVERAL))
+    want(results, {FETCHED.config: 3})
+    [run] = jobs.extend_plan("tiny").runs
+    assert (run.seed, run.init) == (2, "weights/dino_resnet50")
+
+
+def test_an_extension_only_grows_and_may_be_asked_for_by_number(
+    project: Callable[..., Path],
+) -> None:
+    results = project(plan_of(*SEVERAL))
+    want(results, {OTHER.config: 500})
+    assert len(jobs.extend_plan("tiny", seeds=3).runs) == 1
+    want(results, {FIRST.config: 3})
+    grown = jobs.extend_plan("tiny")
+    assert {(run.recipe, run.seed) for run in grown.runs} == {("simclr", 2), ("dino", 2)}
+    want(results, {})
+    assert jobs.extend_plan("tiny") == grown
+
+
+def test_no_seed_wanted_leaves_no_file(project: Callable[..., Path]) -> None:
+    results = project(plan_of(*SEVERAL))
+    want(results, {OTHER.config: 2})
+    assert jobs.extend_plan("tiny").runs == ()
+    assert not jobs.extension_path("tiny").exists()
+    assert jobs.added_runs("tiny") == frozenset()
+
+
+def test_further_seeds_of_a_sweep_come_with_the_sweeps(project: Callable[..., Path]) -> None:
+    main = plan_of(OTHER, FIRST)
+    kept = {run.config: main.configs[run.config] for run in main.runs}
+    results = project(main.model_copy(update={"configs": kept}), plan_of(NEXT))
+    want(results, {NEXT.config: 2})
+    jobs.extend_plan("tiny")
+    assert {run.id for run in jobs.read_plan("tiny").runs} == {
+        OTHER.id, FIRST.id, FIRST.id.replace("-s0", "-s1")
+    }  # fmt: skip
+    assert NEXT.id.replace("-s0", "-s1") in {r.id for r in jobs.read_plan("tiny", sweeps=True).runs}
+
+
+def test_a_claim_that_is_new_in_the_plan_is_served_by_added_seeds_too(
+    project: Callable[..., Path],
+) -> None:
+    results = project(plan_of(*SEVERAL))
+    want(results, {OTHER.config: 3})
+    jobs.extend_plan("tiny")
+    more = [run.model_copy(update={"claims": ("new",)}) for run in SEVERAL]
+    write(jobs.plan_path("tiny"), plan_of(*more))
+    assert jobs.read_plan("tiny").runs[-1].claims == ("new",)
+
+
+def test_an_extension_of_another_plan_is_refused(project: Callable[..., Path]) -> None:
+    results = project(plan_of(*SEVERAL))
+    want(results, {OTHER.config: 3})
+    jobs.extend_plan("tiny")
+    write(jobs.plan_path("tiny"), plan_of(FIRST))
+    for act in (jobs.read_plan, jobs.resolve, jobs.verify, jobs.added_runs, jobs.extend_plan):
+        with pytest.raises(ReclaimError, match=r"tiny/plan\.json: adds seeds of") as fault:
+            act("tiny")
+        assert "no longer planned; delete the file" in str(fault.value)
+    write(jobs.plan_path("tiny"), plan_of(*SEVERAL))
+    path = jobs.extension_path("tiny")
+    path.write_text(path.read_text().replace('"tiny"', '"small"', 1))
+    with pytest.raises(ReclaimError, match="adds seeds to the plan of 'small'; delete the file"):
+        jobs.read_plan("tiny")
+    path.write_text("{")
+    with pytest.raises(ReclaimError, match=r"plan\.json: not readable as JSON"):
+        jobs.read_plan("tiny")
+
+
+def test_wishes_that_do_not_fit_the_plan_are_refused(project: Callable[..., Path]) -> None:
+    results = project(plan_of(*SEVERAL))
+    with pytest.raises(ReclaimError, match=r"seeds_wanted\.json: not found; run `reclaim judge"):
+        jobs.extend_plan("tiny")
+    want(results, {"gone": 3})
+    with pytest.raises(ReclaimError, match="speaks about gone, which is not planned"):
+        jobs.extend_plan("tiny")
+    want(results, {OTHER.config: 3}, scale="small")
+    with pytest.raises(ReclaimError, match="speaks about the scale 'small'"):
+        jobs.extend_plan("tiny")
+    assert not jobs.extension_path("tiny").exists()
+
+
+# --- the job files -------------------------------------------------------------------------------
 
 
 def test_a_job_file_for_each_part_is_written_where_it_differs(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reclaim.records import Config, PretrainJob, ReclaimError, read, render
-from reclaim.registry import jobs, plan
+from reclaim.registry import extension, jobs, plan
 from reclaim.registry.claims import load_papers
 from reclaim.registry.recipes import RECIPES, knobs_of, resolve_terms
 
@@ -33,7 +33,7 @@ def spoil(path: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_value_claim_is_served_or_has_its_reason(scale: str) -> None:
-    made, all_made = jobs.read_plan(scale), jobs.read_plan(scale, sweeps=True)
+    made, all_made = jobs.committed_plan(scale), jobs.committed_plan(scale, sweeps=True)
     claimed = {claim.id: claim for paper in load_papers().values() for claim in paper.cells()}
     served = {claim for run in made.runs for claim in run.claims}
     assert served | set(made.not_run) == set(claimed)
@@ -45,13 +45,13 @@ def test_every_value_claim_is_served_or_has_its_reason(scale: str) -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_committed_plan_is_the_one_the_claims_give(scale: str) -> None:
-    for path, made in zip(jobs.plan_files(scale), plan.build_plans(scale), strict=True):
-        assert Path(path).read_text(encoding="utf-8") == render(made)
+    for sweeps, made in zip((False, True), plan.build_plans(scale), strict=True):
+        assert jobs.plan_path(scale, sweeps).read_text(encoding="utf-8") == render(made)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_run_is_there_once_with_its_seeds(scale: str) -> None:
-    made, settings = jobs.read_plan(scale), plan.load_scale(scale)
+    made, settings = jobs.committed_plan(scale), plan.load_scale(scale)
     assert len({run.id for run in made.runs}) == len(made.runs)
     assert len(made.runs) == settings.seeds * len(made.configs)
     assert len({render(config) for config in made.configs.values()}) == len(made.configs)
@@ -60,7 +60,7 @@ def test_every_run_is_there_once_with_its_seeds(scale: str) -> None:
 
 
 def test_shared_cells_share_their_runs() -> None:
-    made = jobs.read_plan("paper")
+    made = jobs.committed_plan("paper")
     cells = ("table3[cifar10.top1,hcl]", "table4[cifar10.top1,sampling]")
     [both] = {
         run.config for run in made.runs if all(f"dong2024:{cell}" in run.claims for cell in cells)
@@ -69,7 +69,7 @@ def test_shared_cells_share_their_runs() -> None:
 
 
 def test_the_paper_scale_has_the_papers_values() -> None:
-    made = jobs.read_plan("paper")
+    made = jobs.committed_plan("paper")
     asked = {run.config for run in made.runs if any(c.startswith("dong2024") for c in run.claims)}
     config = {(c.recipe, c.dataset.name): c for k, c in made.configs.items() if k in asked}
     for dataset, prior in (("cifar10", 0.1), ("cifar100", 0.05), ("tiny_imagenet", 0.05)):
@@ -88,7 +88,7 @@ def test_the_paper_scale_has_the_papers_values() -> None:
 
 
 def test_the_paper_scale_has_the_values_of_the_other_papers() -> None:
-    made = jobs.read_plan("paper")
+    made = jobs.committed_plan("paper")
 
     def config(recipe: str, paper: str) -> Config:
         keys = {
@@ -118,7 +118,7 @@ def test_the_paper_scale_has_the_values_of_the_other_papers() -> None:
 
 
 def test_cost_counts_views_and_scales_from_the_anchor() -> None:
-    made = jobs.read_plan("paper")
+    made = jobs.committed_plan("paper")
     [simclr] = {
         run.cost
         for run in made.runs
@@ -144,6 +144,8 @@ def test_a_further_seed_adds_runs_and_changes_none(project: Path) -> None:
     after = plan.build_plan("digits")
     assert set(before.runs) < set(after.runs)
     assert {run.seed for run in set(after.runs) - set(before.runs)} == {3}
+    rows = extension.further(before, [(config, 3) for config in before.configs])
+    assert set(rows) == set(after.runs) - set(before.runs), "an extension has the same rows"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_a_setting_out_of_range_is_one_line(project: Path, old: str, new: str, w
 
 
 def test_unknown_names_are_answered_with_the_known_ones(project: Path) -> None:
-    made = jobs.read_plan("digits")
+    made = jobs.committed_plan("digits")
     with pytest.raises(ReclaimError, match="unknown scale 'digist'"):
         plan.build_plan("digist")
     with pytest.raises(ReclaimError, match="unknown scale 'x'; planned: digits, fashion, paper"):
@@ -208,12 +210,12 @@ def test_unknown_names_are_answered_with_the_known_ones(project: Path) -> None:
         resolve_terms("simclrr", 8, {})
     shutil.rmtree("workflow/plans")
     with pytest.raises(ReclaimError, match="run reclaim in the project's top folder"):
-        jobs.read_plan("digits")
+        jobs.committed_plan("digits")
 
 
 def test_resolve_writes_only_what_changed(project: Path) -> None:
     results = project / "results"
-    made = jobs.read_plan("digits")
+    made = jobs.committed_plan("digits")
     tuned = [run for run in made.runs if any(p.startswith("fine_tune") for p in run.protocols)]
     assert len(jobs.resolve("digits", results)) == 2 * len(made.runs) + len(tuned)
     assert jobs.resolve("digits", results) == []
@@ -228,12 +230,12 @@ def test_a_plan_of_another_schema_version_is_refused(project: Path) -> None:
     path = project / "workflow/plans/digits.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
     with pytest.raises(ReclaimError, match="schema version 2, this reclaim reads 1; run `reclaim"):
-        jobs.read_plan("digits")
+        jobs.committed_plan("digits")
 
 
 def test_dvc_has_a_stage_for_every_recipe_of_the_default_plan() -> None:
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    made = jobs.read_plan(params["scale"])
+    made = jobs.committed_plan(params["scale"])
     first = {run.recipe: run.init and run.init.split("-")[0] for run in made.runs}
     for group, source in (("recipes", None), ("from_dino", "dino")):
         assert list(params[group]) == [name for name in first if first[name] == source]
@@ -254,6 +256,6 @@ def test_recipes_name_steps_and_losses_that_exist() -> None:
 
 
 def test_a_config_survives_its_file() -> None:
-    made = jobs.read_plan("paper")
+    made = jobs.committed_plan("paper")
     for config in made.configs.values():
         assert Config.model_validate_json(render(config)) == config

@@ -68,6 +68,10 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_without_stale_claims_nothing_is_marked(page: str) -> None:
+    assert 'class="stale"' not in page
+
+
 def test_every_claim_appears_exactly_once(page: str, made: Evidence) -> None:
     shown = [attrs["data-claim"] for _, attrs in Reader(page).tags if "data-claim" in attrs]
     assert Counter(shown) == Counter(verdict.claim for verdict in made[0].verdicts)
@@ -163,7 +167,8 @@ def test_the_quality_table_names_what_does_not_beat_untrained(tmp_path: Path) ->
     text = out.read_text(encoding="utf-8")
     assert "No clear gain over the untrained encoder (linear top-1): <b>simclr</b>" in text
     assert 'simclr<small class="flag">not above untrained</small>' in text
-    assert text.count('class="flag"') == 1
+    quality = text[text.index('<section id="quality"') : text.index("</section>")]
+    assert quality.count('class="flag"') == 1
 
 
 def plain_text(page: str) -> str:
@@ -234,3 +239,17 @@ def test_counts_and_order(made: Evidence) -> None:
     assert counts["untested"] == sum(standing(v) == "untested" for v in verdicts.verdicts)
     order = recipe_order(["untrained", "new", "hcl", "simclr"], verdicts)
     assert order == ["simclr", "hcl", "new", "untrained"]
+
+
+def test_stale_claims_are_marked_and_counted(made: Evidence, tmp_path: Path) -> None:
+    verdicts, frame, paper, quality = made
+    kinds = {verdict.kind: verdict.claim for verdict in verdicts.verdicts}
+    stale = dict.fromkeys(kinds.values(), "trained by <other> code")
+    text = write_report(
+        verdicts.scale, verdicts, frame, quality, paper, tmp_path / "page.html", stale
+    ).read_text(encoding="utf-8")
+    assert text.count("stale: trained by &lt;other&gt; code") == len(stale) > 1
+    assert f"{len(stale)} claims rest on stale results" in text
+    for claim in kinds.values():
+        row = text.split(f'id="{claim}"')[1].split("stale:")[0]
+        assert "data-claim" not in row

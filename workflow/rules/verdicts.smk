@@ -3,6 +3,7 @@ rule gather:
         expand(f"{RESULTS}/evaluations/{{evaluation}}/metrics.json", evaluation=EVALUATIONS),
     output:
         f"{RESULTS}/measurements.csv",
+        f"{RESULTS}/curves.csv",
     log:
         f"{RESULTS}/logs/gather.log",
     benchmark:
@@ -26,6 +27,8 @@ rule judge:
         jobs.claim_files(),
     output:
         f"{RESULTS}/verdicts.json",
+        f"{RESULTS}/seeds_wanted.json",
+        f"{RESULTS}/summary.json",
     log:
         f"{RESULTS}/logs/judge.log",
     benchmark:
@@ -69,3 +72,29 @@ rule report:
         scale=PLAN.scale,
     shell:
         "reclaim report --scale {params.scale} > {log} 2>&1"
+
+
+rule bundle:
+    input:
+        expand(f"{RESULTS}/runs/{{run}}/run.json", run=RUNS),
+        expand(f"{RESULTS}/evaluations/{{evaluation}}/metrics.json", evaluation=EVALUATIONS),
+        f"{RESULTS}/measurements.csv",
+        f"{RESULTS}/verdicts.json",
+        f"{RESULTS}/seeds_wanted.json",
+        "envs/requirements.lock",
+    output:
+        f"{RESULTS}/bundle.json",
+    log:
+        f"{RESULTS}/logs/bundle.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/bundle.tsv"
+    conda:
+        "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        scale=PLAN.scale,
+    shell:
+        "reclaim bundle --scale {params.scale} > {log} 2>&1"

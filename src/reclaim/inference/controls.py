@@ -6,24 +6,26 @@ encoder, and a sweep's run beside the planned one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reclaim.inference.measurements import points
-from reclaim.inference.replication import mean_interval, paired_difference
+from reclaim.inference.replication import Estimate, mean_interval, paired_difference
 from reclaim.records import Plan, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REFERENCE = "untrained"
+UNTRAINED, SUPERVISED = "untrained", "supervised"
 AGAINST = {"untrained": ("low", "high"), "start": ("start_low", "start_high"),
            "planned": ("planned_low", "planned_high")}  # fmt: skip
 GAPS = tuple(name for what, ends in AGAINST.items() for name in (f"minus_{what}", *ends))
+CONTROLS = ("raw_pixels", UNTRAINED, SUPERVISED)
 COLUMNS = (
-    "dataset", "recipe", "name", "config", "variant", "start", "protocol", "metric",
+    "dataset", "recipe", "name", "config", "variant", "start", "protocol", "metric", "flag",
     "mean", "sd", "seeds", "mean_low", "mean_high", *GAPS,
 )  # fmt: skip
 BySeed = Mapping[int, float]
@@ -38,7 +40,8 @@ def controls(measurements: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     mean's own (`mean_low`, `mean_high`). `minus_untrained` (`low`, `high`): from the random encoder
     of the same network. `minus_start` (`start_low`, `start_high`): from the encoder that it starts
     from, which `start` names. `minus_planned`: of a sweep's config, whose `variant` says what it
-    varies, from the planned one of the same recipe.
+    varies, from the planned one of the same recipe. `flag`: where it stands between its controls
+    (`Measured.flag`), "" for unknown.
     """
     import pandas as pd
 
@@ -58,7 +61,8 @@ def _rows(measured: Measured) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "dataset": run.dataset, "recipe": run.recipe, "name": name, "config": config,
                 "variant": run.variant, "start": from_what, "protocol": protocol,
-                "metric": metric, "mean": own.mean, "sd": own.sd, "seeds": own.seeds,
+                "metric": metric, "flag": measured.flag(config, protocol, metric) or "",
+                "mean": own.mean, "sd": own.sd, "seeds": own.seeds,
                 "mean_low": own.interval.low if own.interval else None,
                 "mean_high": own.interval.high if own.interval else None,
             }  # fmt: skip
@@ -101,49 +105,94 @@ class Measured:
             found.setdefault(run.config, run)
         return found
 
+    @cached_property
+    def _planned(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for config, run in self.configs.items():
+            if not run.variant:
+                found.setdefault((run.recipe, run.dataset), []).append(config)
+        return found
+
+    @cached_property
+    def _config_of(self) -> dict[str, str]:
+        return {run.id: run.config for run in self.plan.runs}
+
     def rivals(self, recipe: str, dataset: str) -> list[str]:
         """The planned configs of a recipe on a data set: those of no sweep."""
-        return [
-            config
-            for config, run in self.configs.items()
-            if (run.recipe, run.dataset, run.variant) == (recipe, dataset, "")
-        ]
+        return self._planned.get((recipe, dataset), [])
 
     def untrained(self, config: str) -> str | None:
         """The random encoder of the same network, measured as alike as there is one.
 
         Of a network that has none (raw pixels), the only one of the data set.
         """
-        run, rivals = self.configs[config], self.rivals(REFERENCE, self.configs[config].dataset)
-        same = [other for other in rivals if self._encoder(other) == self._encoder(config)]
-        asked = set(run.protocols)
-        alike = sorted(same, key=lambda other: -len(asked & set(self.configs[other].protocols)))
-        return alike[0] if alike else rivals[0] if len(rivals) == 1 else None
+        rivals = self.rivals(UNTRAINED, self.configs[config].dataset)
+        return self._alike(config, rivals) or (rivals[0] if len(rivals) == 1 else None)
+
+    def supervised(self, config: str) -> str | None:
+        """The same network trained with labels, measured as alike as there is one."""
+        return self._alike(config, self.rivals(SUPERVISED, self.configs[config].dataset))
+
+    def _alike(self, config: str, rivals: Sequence[str]) -> str | None:
+        """Of some configs the one of the same network that shares most protocols with this one."""
+        own, asked = self._encoder(config), set(self.configs[config].protocols)
+        same = [other for other in rivals if self._encoder(other) == own]
+        shared = {other: len(asked & set(self.configs[other].protocols)) for other in same}
+        return max(shared, key=shared.__getitem__, default=None)
+
+    def flag(self, config: str, protocol: str, metric: str) -> str | None:
+        """Where a result stands between its controls, those of its own initialisation.
+
+        `not above untrained`: not clearly above the encoder it started from; `above supervised`:
+        clearly above the labels; else `bracketed`. None where a control or an interval is missing.
+        """
+        run, kind = self.configs[config], (protocol, metric)
+        if run.recipe in CONTROLS:
+            return None
+        below = self.untrained(config) if run.init is None else self.start(config)[0]
+        above = self.supervised(config) if run.init is None else None
+        own = self.values.get(config, {}).get(kind, {})
+        gains = [gap(own, self.beside(config, other).get(kind, {})) for other in (below, above)]
+        if (gain := gains[0]) is None or gain.interval is None:
+            return None
+        if gain.interval.low <= 0:
+            return "not above untrained"
+        if (lead := gains[1]) is None or lead.interval is None:
+            return None
+        return "above supervised" if lead.interval.low > 0 else "bracketed"
 
     def start(self, config: str) -> tuple[str | None, str]:
         """The config of the run that it starts from, and what to call that."""
         init = self.configs[config].init
-        by_id = {run.id: run for run in self.plan.runs}
-        if init is None or init not in by_id:
+        if init is None or init not in self._config_of:
             return None, init or ""
-        return by_id[init].config, by_id[init].recipe
+        first = self._config_of[init]
+        return first, self.configs[first].recipe
 
     def planned(self, config: str) -> str | None:
         """The planned config that a sweep's varies: of its recipe's, the one most like it."""
         run = self.configs[config]
         rivals = self.rivals(run.recipe, run.dataset) if run.variant else []
+        if len(rivals) < 2:
+            return rivals[0] if rivals else None
         own = self._settings(config)
-        return min(rivals, key=lambda other: len(own ^ self._settings(other)), default=None)
+        return min(rivals, key=lambda other: len(own ^ self._settings(other)))
 
     def name(self, config: str) -> str:
         """The recipe, and what tells it from the other planned configs of that recipe."""
         run = self.configs[config]
-        rivals = self.rivals(run.recipe, run.dataset)
-        if run.variant or len(rivals) < 2:
+        if run.variant or len(self.rivals(run.recipe, run.dataset)) < 2:
             return run.recipe
-        labels = {other: self._label(other) for other in rivals}
-        again = list(labels.values()).count(labels[config]) > 1
-        return f"{run.recipe} ({labels[config]}{f', {config[-8:]}' if again else ''})"
+        label = self._label(config)
+        again = self._labels[run.recipe, run.dataset][label] > 1
+        return f"{run.recipe} ({label}{f', {config[-8:]}' if again else ''})"
+
+    @cached_property
+    def _labels(self) -> dict[tuple[str, str], Counter[str]]:
+        return {
+            what: Counter(self._label(config) for config in rivals)
+            for what, rivals in self._planned.items()
+        }
 
     def _label(self, config: str) -> str:
         papers = {claim.partition(":")[0] for claim in self.configs[config].claims}
@@ -173,14 +222,20 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}={value!r}"
 
 
+def gap(values: BySeed, reference: BySeed) -> Estimate | None:
+    """The paired difference over the seeds that both have; None where they share none."""
+    shared = sorted(values.keys() & reference.keys())
+    if not shared:
+        return None
+    return paired_difference([values[i] for i in shared], [reference[i] for i in shared])
+
+
 def difference(
     values: BySeed, reference: BySeed, name: str, low: str, high: str
 ) -> dict[str, float]:
     """The columns `name`, `low` and `high`, from the seeds that both have."""
-    shared = sorted(values.keys() & reference.keys())
-    nan = float("nan")
-    if not shared:
+    found, nan = gap(values, reference), float("nan")
+    if found is None:
         return {name: nan, low: nan, high: nan}
-    gap = paired_difference([values[i] for i in shared], [reference[i] for i in shared])
-    ends = gap.interval
-    return {name: gap.mean, low: ends.low if ends else nan, high: ends.high if ends else nan}
+    ends = found.interval
+    return {name: found.mean, low: ends.low if ends else nan, high: ends.high if ends else nan}

@@ -7,12 +7,12 @@ the evaluations alone: rows are sorted, values are written by `repr`, which read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reclaim import records
-from reclaim.records import REHEARSAL, SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError
+from reclaim.records import REHEARSAL, SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,6 +160,58 @@ def refuse(
     row = int(bad.to_numpy().argmax())
     given = "" if column is None else f" (given {frame[column].iloc[row]!r})"
     raise ReclaimError(f"{path}: line {row + 2}: {what}{given}; {REMEDY}")
+
+
+def check_planned(path: Path, frame: pd.DataFrame, plan: Plan) -> None:
+    """See that the rows are a plan's: whole runs of it, without a gap in a config's seeds.
+
+    Raises ReclaimError naming the file and the line: a row of another scale, of a run that the plan
+    does not have or describes otherwise, a run without a metric that its config's other runs have,
+    a seed that is missing before one that is there. What sweeps left unfinished is no gap.
+    """
+    by_id = {run.id: run for run in plan.runs}
+    unplanned = f"a measurement without a run in the plan of {plan.scale!r}"
+    refuse(path, frame["scale"] != plan.scale, frame, f"the plan is of {plan.scale!r}", "scale")
+    refuse(path, ~frame["run"].isin(by_id), frame, unplanned, "run")
+    for column in ("recipe", "dataset", "seed"):
+        planned = frame["run"].map({name: getattr(run, column) for name, run in by_id.items()})
+        refuse(path, frame[column] != planned, frame, f"the plan has another {column}", column)
+    check_seeds(path, frame, plan)
+
+
+def check_seeds(path: Path, frame: pd.DataFrame, plan: Plan) -> None:
+    """Refuse gaps: in the seeds of a planned config, or in the metrics of one of its runs."""
+    first: dict[tuple[str, str], dict[str, int]] = {}
+    columns = (frame[name] for name in ("run", "protocol", "metric"))
+    for place, (run, protocol, metric) in enumerate(zip(*columns, strict=True)):
+        first.setdefault((run, protocol), {})[metric] = place + 2
+    configs: dict[str, list[Run]] = {}
+    for planned in plan.runs:
+        if not planned.variant:
+            configs.setdefault(planned.config, []).append(planned)
+    protocols = tuple(frame["protocol"].unique())
+    for runs in configs.values():
+        rows = sorted(runs, key=lambda run: run.seed)
+        for protocol in protocols:
+            there = [(run, first.get((run.id, protocol), {})) for run in rows]
+            if fault := _gap(there):
+                line, what = fault
+                raise ReclaimError(f"{path}: line {line}: {protocol}: {what}")
+
+
+def _gap(there: Sequence[tuple[Run, Mapping[str, int]]]) -> tuple[int, str] | None:
+    """The first fault of a config's runs by one protocol, each with the line of each metric."""
+    every = {metric: None for _, lines in there for metric in lines}
+    absent: Run | None = None
+    for run, lines in there:
+        if lines and absent:
+            missing = f"seed {absent.seed} is missing before this seed {run.seed}"
+            return min(lines.values()), f"{missing}; run `reclaim evaluate {absent.id}` and gather"
+        if lacking := [metric for metric in every if lines and metric not in lines]:
+            what = f"{lacking[0]} is missing, which other seeds have; {REMEDY}"
+            return min(lines.values()), what
+        absent = absent or (None if lines else run)
+    return None
 
 
 def points(metric: str) -> int:

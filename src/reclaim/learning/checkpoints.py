@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,18 +42,25 @@ class Checkpoints:
         path = self.folder / f"{self.key[:16]}-{progress:012d}.pt"
         write_bytes(path, hashlib.sha256(body).digest() + body)
         for old in self.paths[:-KEPT]:
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # one more than needed does no harm
+                old.unlink()
         return path
 
     def newest(self, device: torch.device) -> dict[str, Any] | None:
-        """The newest whole one; damaged ones are passed over."""
+        """The newest whole one; damaged and unreadable ones are passed over."""
         for path in reversed(self.paths):
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
             if hashlib.sha256(data[32:]).digest() != data[:32]:
                 continue
-            state = torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
-            if state["key"] == self.key:
-                return dict(state)
+            try:
+                state = torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
+            except pickle.UnpicklingError:  # whole, but none of ours: it asks for code to be run
+                continue
+            if isinstance(state, dict) and state.get("key") == self.key:
+                return state
         return None
 
     def clear(self) -> None:

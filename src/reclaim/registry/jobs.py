@@ -8,6 +8,8 @@ changes, so the files are rewritten only where their content differs.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from reclaim.records import (
     ReclaimError,
     Run,
     RunManifest,
+    SeedsWanted,
     content_hash,
     did_you_mean,
     read,
@@ -32,11 +35,13 @@ from reclaim.records import (
     write_text_if_changed,
 )
 from reclaim.registry.code import evaluate_code, pretrain_code
+from reclaim.registry.extension import extend, further
 from reclaim.registry.rehearsal import REHEARSED, rehearse
 from reclaim.registry.weights import stored_weights
 
 PLANS = Path("workflow/plans")
 RESULTS = Path("results")
+PLAIN = re.compile(r"\w[\w-]*", re.ASCII)
 DATA = RESULTS / "data"
 WEIGHTS = RESULTS / "weights"
 ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
@@ -165,9 +170,15 @@ def _united(plan: Plan, apart: Plan) -> Plan:
 def job_of(plan: Plan, run: Run) -> Job:
     """The jobs of one row.
 
-    Raises ReclaimError for a name that the plan does not explain, or two protocols of one kind:
-    an evaluation's folder is named by its kind.
+    Raises ReclaimError for a name that the plan does not explain or that is no plain one (folders
+    are named by them), or two protocols of one kind: an evaluation's folder is named by its kind.
     """
+    for name in (run.id, run.recipe, run.dataset, (run.init or "none").removeprefix("weights/")):
+        if not PLAIN.fullmatch(name):
+            raise ReclaimError(
+                f"{plan_path(plan.scale)}: {name!r} is no plain name (letters, digits, _ and -); "
+                f"run `reclaim plan --scale {plan.scale}`"
+            )
     try:
         config = plan.configs[run.config]
         chosen = [plan.protocols[name] for name in run.protocols]
@@ -325,6 +336,11 @@ def checkpoint_folder(results: Path, run_id: str) -> Path:
     return results / "checkpoints" / run_id
 
 
+def drop_checkpoints(results: Path, run_id: str) -> None:
+    """Remove the checkpoints of what is finished: a process killed at the very end leaves them."""
+    shutil.rmtree(checkpoint_folder(results, run_id), ignore_errors=True)
+
+
 def init_manifest(results: Path, init: str) -> Path:
     """The manifest of what a run starts from: of another run's folder, or of fetched weights."""
     if is_fetched(init):
@@ -415,26 +431,55 @@ def fresh(plan: Plan, results: Path = RESULTS) -> list[tuple[str, str]]:
 
     An evaluation counts where the run it was made of is one of the present plan and code too.
     """
-    made = []
+    return [pair for pair, why in _standing(plan, results) if not why]
+
+
+def stale(plan: Plan, results: Path = RESULTS) -> dict[tuple[str, str], str]:
+    """The evaluations (run id, protocol) that are there and not fresh, and why; no file is hashed.
+
+    They stay out of every table until they are made again, or their run is certified anew.
+    """
+    return {pair: why for pair, why in _standing(plan, results) if why}
+
+
+def _standing(plan: Plan, results: Path) -> Iterator[tuple[tuple[str, str], str]]:
+    """Every evaluation of the plan that is there, and what makes it stale, if anything does."""
     for run in plan.runs:
-        job, folder = job_of(plan, run), run_folder(results / plan.scale, run.recipe, run.id)
-        if not (folder / "run.json").is_file():
-            continue
-        trained = read(folder / "run.json", RunManifest, "train the run again")
-        if trained.job == content_hash(job.pretrain):
-            made += [(run.id, name) for name in _measured(job.evaluate, trained, results)]
-    return made
+        job, path = job_of(plan, run), run_folder(results / plan.scale, run.recipe, run.id)
+        trained = None
+        if (path / "run.json").is_file():
+            trained = read(path / "run.json", RunManifest, "train the run again")
+        of_run = why_stale(trained, job.pretrain)
+        for name in job.evaluate.protocols:
+            file = evaluation_folder(results / plan.scale, run.recipe, run.id, name)
+            if (file / "metrics.json").is_file():
+                made = read(file / "metrics.json", EvaluationManifest, "evaluate the run again")
+                why = of_run or why_measured_anew(made, job.evaluate, name, trained)
+                yield (run.id, name), why
 
 
-def _measured(job: EvaluateJob, run: RunManifest, results: Path) -> Iterator[str]:
-    """The kinds of protocol by which this very job measured this very run."""
-    for name, protocol in job.protocols.items():
-        path = evaluation_folder(results / run.scale, job.recipe, job.id, name) / "metrics.json"
-        if path.is_file():
-            found = read(path, EvaluationManifest, "evaluate the run again")
-            made = (found.job, found.run_manifest)
-            if made == (protocol_hash(job, protocol), content_hash(run)):
-                yield name
+def why_stale(run: RunManifest | None, job: PretrainJob) -> str:
+    """What makes a run another than its job asks for; nothing where it is the same."""
+    if run is None:
+        return "the run is gone"
+    if run.job == content_hash(job):
+        return ""
+    return (
+        "trained by other code"
+        if run.code != job.code
+        else "trained for another plan, or from another encoder"
+    )
+
+
+def why_measured_anew(
+    made: EvaluationManifest, job: EvaluateJob, kind: str, run: RunManifest | None
+) -> str:
+    """What makes an evaluation another than its job asks for; nothing where it is the same."""
+    if made.job != protocol_hash(job, job.protocols[kind]):
+        other = made.code != job.code[kind]
+        return "measured by other code" if other else "measured as another plan asked"
+    of_this = run is not None and made.run_manifest == content_hash(run)
+    return "" if of_this else "measured before the run was trained again"
 
 
 def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:

@@ -26,6 +26,13 @@ def signed(number: float | None, decimals: int = 2) -> str:
     return NONE if number is None or isnan(number) else with_sign(number, decimals)
 
 
+def chance(p: float | None) -> str:
+    """A p-value: 0.032, < 0.001, or a dash."""
+    if p is None or isnan(p):
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def bracketed(low: float | None, high: float | None) -> str:
     """[+0.53, +1.11], or nothing."""
     return "" if absent(low) or absent(high) else f"[{signed(low)}, {signed(high)}]"

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reclaim import records
-from reclaim.records import Verdict, Verdicts
+from reclaim.records import Noise, Verdict, Verdicts
 from reclaim.registry.claims import Paper, StatementClaim, Table, ValueClaim
 from reclaim.registry.datasets import DATASETS
 from reclaim.report import numbers, plots
+from reclaim.report.details import deciding_p, details, ranged
 from reclaim.report.standing import (
     CONTROLS,
     PAPER_SCALE,
@@ -47,13 +48,14 @@ def write_report(
     quality: pd.DataFrame,
     papers: Mapping[str, Paper],
     out: Path,
+    stale: Mapping[str, str] | None = None,
 ) -> Path:
     """Write one self-contained page without scripts or requests; equal inputs, equal bytes.
 
-    `quality` is `inference.controls.controls(measurements, plan)`. Raises ReclaimError if it
-    cannot be written.
+    `quality` is `inference.controls.controls(measurements, plan)`, `stale` why claims are stale,
+    by id (`inference.stale`). Raises ReclaimError if it cannot be written.
     """
-    records.write_text(out, render(scale, verdicts, measurements, quality, papers))
+    records.write_text(out, render(scale, verdicts, measurements, quality, papers, stale))
     return out
 
 
@@ -63,6 +65,7 @@ def render(
     measurements: pd.DataFrame,
     quality: pd.DataFrame,
     papers: Mapping[str, Paper],
+    stale: Mapping[str, str] | None = None,
 ) -> str:
     """The page's text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -75,7 +78,13 @@ def render(
         lstrip_blocks=True,
     )
     shelf.filters.update(
-        plain=numbers.plain, signed=numbers.signed, standing=standing, worded=worded
+        plain=numbers.plain,
+        signed=numbers.signed,
+        standing=standing,
+        worded=worded,
+        details=details,
+        deciding_p=deciding_p,
+        ranged=ranged,
     )
     shelf.globals.update(
         bracketed=numbers.bracketed, absent=numbers.absent, metrics=METRICS, controls=CONTROLS
@@ -93,8 +102,11 @@ def render(
         sweeps=sweep_tables(quality, recipes),
         figures=list(figures(rows, recipes, elsewhere)),
         papers=[paper_section(paper, verdicts, rows) for paper in papers.values()],
+        rankings=verdicts.rankings,
+        noise=noise_rows(verdicts, recipes),
         sources=sources(verdicts, measurements),
         seeds=seeds_of(measurements),
+        stale=stale or {},
     )
 
 
@@ -161,6 +173,12 @@ def paper_section(paper: Paper, verdicts: Verdicts, rows: Sequence[ValueRow]) ->
         "statements": [(verdict, said[verdict.claim].statement) for verdict in judged],
         "tally": tally(judged),
     }
+
+
+def noise_rows(verdicts: Verdicts, recipes: Sequence[str]) -> list[Noise]:
+    """The noise of linear top-1 of every config, in the order of the recipes."""
+    linear = [found for found in verdicts.noise if found.protocol == "linear"]
+    return sorted(linear, key=lambda found: (found.dataset, recipes.index(found.recipe)))
 
 
 def tally_rows(columns: Mapping[str, Sequence[ValueRow]]) -> dict[str, int]:

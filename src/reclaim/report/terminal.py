@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 from reclaim.records import Audit, AuditVerdict, Cost, Finding, Plan, Verdict, Verdicts
 from reclaim.registry.cost import total
 from reclaim.registry.plan import summary
+from reclaim.report.details import deciding_p, ranged
 from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
     LADDER,
@@ -72,8 +73,12 @@ def _cost(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def print_audit(audit: Audit, console: Console | None = None) -> None:
-    """A table for each paper, the gravest findings first, and how many there are of each kind."""
+def print_audit(audit: Audit, console: Console | None = None, *, written: bool = True) -> None:
+    """A table for each paper, the gravest findings first, and how many there are of each kind.
+
+    Below grave findings stands, dimly, what they assume, what would resolve them, and what the
+    author answered; of the others `--json` has it. `written`: whether the file has these too.
+    """
     console = console or Console()
     for paper in dict.fromkeys(found.paper for found in audit.findings):
         table = Table(title=f"audit: {paper}", title_justify="left", box=None, pad_edge=False)
@@ -84,8 +89,10 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
         for (verdict, check), several in groupby(own, lambda found: (found.verdict, found.check)):
             shown = list(several)
             kept = len(shown) if verdict in GRAVE or len(shown) <= FOLDED else FOLDED - 1
-            for found in shown[:kept]:
+            for found, after in zip_longest(shown[:kept], shown[1:kept]):
                 text = Text(f"{finding_head(found)}{found.message}")
+                if verdict in GRAVE and (after is None or _basis(after) != _basis(found)):
+                    text.append(f"\n{_basis(found)}", style="dim")
                 table.add_row(Text(verdict, style=AUDIT_COLOURS[verdict]), check, text)
             if more := len(shown) - kept:
                 table.add_row("", check, Text(f"and {more} more that are {verdict} (see --json)"))
@@ -93,6 +100,14 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
     counts = Counter(found.verdict for found in audit.findings)
     words = ", ".join(f"{counts[word]} {word}" for word in AUDIT_COLOURS if counts[word])
     console.print(f"{len(audit.findings)} findings from print alone: {words or 'nothing to say'}")
+    if not written:
+        console.print("Not written to results/audit.json, which has all checks on all papers.")
+
+
+def _basis(found: Finding) -> str:
+    said = found.evidence
+    lines = [f"assumes: {said['assumption']}", f"resolved by: {said['resolve']}"]
+    return "\n".join([*lines, *(f"the author: {answer}" for answer in said["answers"])])
 
 
 def finding_head(found: Finding) -> str:
@@ -116,6 +131,9 @@ def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | No
         console.print("", tuned_table(tuned), sep="\n")
     for line in notes(linear, quality):
         console.print(line)
+    numbers = [verdict for verdict in verdicts.verdicts if verdict.size and verdict.recipe]
+    if answered := [verdict for verdict in numbers if verdict.verdict != "compatible, imprecise"]:
+        console.print("", number_table(answered), sep="\n")
     statements = [verdict for verdict in verdicts.verdicts if verdict.recipe is None]
     if any(standing(verdict) != "untested" for verdict in statements):
         console.print("", statement_table(statements), "", sep="\n")
@@ -219,18 +237,34 @@ def measured(cell: Cell) -> tuple[str, str]:
     return plain(cell["mean"]) + spread, gain.strip()
 
 
+def number_table(verdicts: Sequence[Verdict]) -> Table:
+    """The printed numbers with an answer: where they should fall, and how they stand."""
+    table = Table(title="Printed numbers", title_justify="left", box=None, pad_edge=False)
+    for name in ("stands", "p adjusted", "printed", "expected, 95 %", "controls"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("number", overflow="fold")
+    for verdict in verdicts:
+        word = standing(verdict)
+        table.add_row(
+            Text(word, style=COLOURS.get(word, "")), deciding_p(verdict), verdict.printed or "",
+            ranged(verdict.prediction), verdict.control or "", Text(verdict.claim),
+        )  # fmt: skip
+    return table
+
+
 def statement_table(statements: Sequence[Verdict]) -> Table:
     """The statements with an answer; the others are counted."""
     table = Table(title="Statements", title_justify="left", box=None, pad_edge=False)
-    for name in ("stands", "paper"):
+    for name in ("stands", "p adjusted", "paper"):
         table.add_column(name, no_wrap=True)
     table.add_column("statement")
     silent = ("open", "compatible, imprecise", "untested")
     answered = [verdict for verdict in statements if standing(verdict) not in silent]
     for verdict in sorted(answered, key=lambda verdict: WORDS.index(standing(verdict))):
         word = standing(verdict)
-        table.add_row(Text(word, style=COLOURS.get(word, "")), verdict.paper, Text(verdict.text))
+        colour = Text(word, style=COLOURS.get(word, ""))
+        table.add_row(colour, deciding_p(verdict), verdict.paper, Text(verdict.text))
     left = {word: n for word, n in tally(statements).items() if word in silent}
     for word, n in left.items():
-        table.add_row(word, "", f"{n} more, each with its reason in the report")
+        table.add_row(word, "", "", f"{n} more, each with its reason in the report")
     return table

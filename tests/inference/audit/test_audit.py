@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 
 from reclaim import cli
 from reclaim.inference.audit import CHECKS, audit
-from reclaim.inference.audit.findings import MEANING, WORDS, finding, gravest_first, plain
+from reclaim.inference.audit.findings import MEANING, WORDS, Basis, finding, gravest_first, plain
 from reclaim.records import Audit, ReclaimError, read
 from tests.inference.audit.papers import paper, table
 
 ROOT = Path(__file__).parents[3]
+BASIS = Basis("all is well", "a look")
 FILES = {
     "paper.yaml": """
 title: A made-up paper
@@ -88,18 +90,60 @@ def test_json_is_a_list_of_findings(
     assert by_check["arithmetic"]["evidence"]["statement"] == "gain"
 
 
-def test_a_run_leaves_an_artifact_that_says_what_was_asked(
+AS_IT_IS = "Not written to results/audit.json, which has all checks on all papers."
+
+
+def test_a_whole_audit_of_the_project_s_claims_is_written(
     claims: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = ("made_up", "--claims", str(claims), "--check", "order", "arithmetic")
-    assert run(monkeypatch, *args) == 0
-    made = read(Path("results/audit.json"), Audit, "run it")
-    assert made.papers == ("made_up",)
-    assert made.checks == ("order", "arithmetic")
-    assert {one.check for one in made.findings} == {"arithmetic"}
+    Path("workflow").mkdir()
+    claims.rename("workflow/claims")
+    for words in ([], ["--claims", "workflow/claims"], ["--json"]):
+        assert run(monkeypatch, *words) == 0
+        made = read(Path("results/audit.json"), Audit, "run it")
+        assert (made.papers, made.checks) == (("made_up",), CHECKS)
+        assert "arithmetic" in {one.check for one in made.findings}
+        assert AS_IT_IS not in capsys.readouterr().out
+        Path("results/audit.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["made_up"], ["--check", "order", "arithmetic"], ["--claims", "workflow/claims/made_up"]],
+)
+def test_a_part_of_it_is_printed_and_takes_nothing_from_the_file(
+    claims: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    Path("workflow").mkdir()
+    claims.rename("workflow/claims")
+    assert run(monkeypatch, *words) == 0
+    assert not Path("results").exists()
+    assert run(monkeypatch) == 0
+    whole = Path("results/audit.json").read_bytes()
+    capsys.readouterr()
+    assert run(monkeypatch, *words) == 0
+    assert Path("results/audit.json").read_bytes() == whole
     out = capsys.readouterr().out
+    assert AS_IT_IS in out
     assert "contradiction" in out
-    assert "1 findings from print alone: 1 contradiction" in out
+    if "--check" in words:
+        assert "1 findings from print alone: 1 contradiction" in out
+
+
+def test_the_terminal_says_what_a_grave_finding_rests_on(
+    claims: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "answers:\n  slip: {about: [gain], date: May, text: In points., source: mail}\n"
+    (claims / "made_up" / "answers.yaml").write_text(said)
+    assert run(monkeypatch, "--claims", str(claims)) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "assumes: the cells and the number are rounded values of the same results" in out
+    assert "resolved by: the unrounded results, or which cells and which kind of number" in out
+    assert "the author: In points. (mail, May)" in out
+    assert out.count("assumes: ") == 2  # arithmetic's and granularity's: grave findings alone
 
 
 def test_exit_status_one_only_where_asked_and_found(
@@ -144,9 +188,11 @@ def test_one_paper_s_own_folder_will_do(
 def test_the_same_audit_is_written_byte_for_byte(
     claims: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, "--claims", str(claims))
+    Path("workflow").mkdir()
+    claims.rename("workflow/claims")
+    run(monkeypatch)
     first = Path("results/audit.json").read_bytes()
-    run(monkeypatch, "--claims", str(claims))
+    run(monkeypatch)
     assert Path("results/audit.json").read_bytes() == first
 
 
@@ -174,7 +220,7 @@ def test_an_unknown_check_is_refused() -> None:
 
 def test_findings_stand_by_paper_the_gravest_first() -> None:
     made = [
-        finding(name, "order", [], verdict, "…")
+        finding(name, "order", [], verdict, "…", BASIS)
         for name in ("b", "a")
         for verdict in reversed(WORDS)
     ]
@@ -203,7 +249,36 @@ def test_evidence_keeps_exact_numbers_beside_json_numbers() -> None:
     assert plain({"a": {"b": F(1, 2)}}) == {"a": {"b": 0.5, "b_exact": "1/2"}}
     assert plain({"a": [{"b": F(1, 2)}]}) == {"a": [{"b": 0.5, "b_exact": "1/2"}]}
     assert plain({"a": "text", "b": None, "c": []}) == {"a": "text", "b": None, "c": []}
-    assert finding("p", "c", ["x", "y", "x"], "consistent", "…", n=3).cells == ("x", "y")
+    made = finding("p", "c", ["x", "y", "x"], "consistent", "…", BASIS, n=3)
+    assert made.cells == ("x", "y")
+    assert made.evidence == {"n": 3, "assumption": "all is well", "resolve": "a look"}
+
+
+def test_every_finding_says_what_it_rests_on(claims: Path) -> None:
+    from reclaim.registry.claims import load_papers
+
+    for found in (audit(load_papers(ROOT / "workflow/claims")), audit(load_papers(claims))):
+        assert found.findings
+        for one in found.findings:
+            for field in ("assumption", "resolve"):
+                assert len(one.evidence[field].split()) > 2, one
+            assert isinstance(one.evidence["answers"], list)
+
+
+def test_an_author_s_answer_stands_in_every_finding_that_it_is_about() -> None:
+    from reclaim.registry.claims import load_papers
+    from reclaim.registry.claims.files import Answer
+
+    papers = load_papers()
+    for name, own in papers.items():
+        about = [*own.statements]
+        for table_ in own.tables.values():
+            about += [f"{table_.id}[{c},{r}]" for c, r in product(table_.columns, table_.rows)]
+        said = Answer.model_construct(about=about, date="May", text="Yes.", source="mail")
+        papers[name] = own.model_copy(update={"answers": {"all": said}})
+    for one in audit(papers).findings:
+        of_all = bool(one.cells or one.evidence.get("statement"))
+        assert one.evidence["answers"] == (["Yes. (mail, May)"] if of_all else []), one
 
 
 def test_evidence_is_json(claims: Path) -> None:
@@ -221,9 +296,14 @@ def test_the_guide_s_paper_gives_what_the_guide_says(tmp_path: Path) -> None:
     guide = text.split("## Audit a paper of your own")[1].split("\n## ")[0]
     blocks = [dedent(block.split("\n", 1)[1]) for block in guide.split("```")[1::2]]
     names = ("paper.yaml", "tables/table1.csv", "tables/table1.yaml", "statements.yaml")
+    names += ("protocol.yaml", "answers.yaml")
     write(tmp_path, dict(zip(names, blocks, strict=True)))
     found = audit(load_papers(tmp_path)).findings
     (wrong,) = (one for one in found if one.verdict == "contradiction")
     assert (wrong.check, wrong.evidence["statement"]) == ("arithmetic", "gain")
     assert wrong.evidence["reading"] == "two digits of the text swapped"
     assert "73.94 − 71.20 is 2.74 points" in wrong.message
+    (answer,) = wrong.evidence["answers"]
+    assert answer.startswith("The number in the text is from an older run.")
+    (held,) = (one for one in found if one.evidence.get("relations"))
+    assert held.evidence["relations"] == ["test_images"]

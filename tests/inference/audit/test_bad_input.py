@@ -104,16 +104,19 @@ def big(rows: int, columns: int) -> dict[str, str]:
 
 
 def test_many_cells_are_audited(tmp_path: Path) -> None:
-    made = audited(tmp_path, **big(100, 100))
+    made = audited(tmp_path, **big(50, 50))
     assert isinstance(made, Audit)
     assert any(one.check == "granularity" for one in made.findings)
 
 
-def test_a_million_cells_are_answered_or_refused(tmp_path: Path) -> None:
-    """Too long a description is refused by its size, before any arithmetic."""
-    line = audited(tmp_path, **big(100_000, 10))
+def test_a_million_cells_are_refused(tmp_path: Path) -> None:
+    """By the size of their description or by their number, before any arithmetic."""
+    line = audited(tmp_path / "long", **big(100_000, 10))
     assert isinstance(line, str)
     assert "bytes; expected at most" in line
+    line = audited(tmp_path / "square", **big(1000, 1000))
+    assert isinstance(line, str)
+    assert "main.csv:102: too many cells; expected at most 100,000 in a table" in line
 
 
 # --- fuzzing -------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from fractions import Fraction
 from math import comb
 from typing import Any
@@ -17,8 +19,10 @@ from reclaim.inference.audit.bounds import (
     top,
     top_pairs,
 )
+from reclaim.inference.audit.cases import fraction
 from reclaim.inference.audit.sizes import Counts
 from reclaim.records import Finding
+from reclaim.registry.claims import ValueClaim
 from tests.inference.audit.small_papers import answer, case, table
 
 pytestmark = pytest.mark.arithmetic
@@ -229,14 +233,16 @@ def test_below_guessing_is_implausible() -> None:
 
 def test_what_cannot_be_compared_says_why() -> None:
     for changes, reason in (
-        ({"images": None}, "no number of test images"),
-        ({"classes": None}, "number of classes"),
-        ({"about": {"runs": 3}}, "no number of test images"),
+        ({"images": None}, "no number of test images up to 1,000,000 is stated or can be inferred"),
+        ({"classes": None}, "the data set has no known number of classes above k"),
+        ({"about": {"runs": 3}}, "means over 3 runs are no counts of one test set"),
+        ({"images": 7}, "they are no shares of 7 images"),
     ):
         found = findings(row("75.0", "82.0"), **changes)
         for kind in ("floor", "guessing"):
             (one,) = found[kind, "untestable"]
-            assert reason in one.message
+            number = {"floor": 1, "guessing": 2}[kind]
+            assert one.message == f"{number} accuracies are not compared ({kind}): {reason}."
             assert one.cells == CELLS
 
 
@@ -273,6 +279,23 @@ def test_pairs_stay_within_a_setting() -> None:
     ]
 
 
+def test_what_is_impossible_is_found_among_many_columns() -> None:
+    """Each number stands beside the highest of those for fewer answers, not beside all."""
+    metrics = ("top1", "top2", "top5", "top10")
+    numbers = ("60.0", "60.1", "59.9", "59.8", "60.3")
+    for printed in itertools.product(numbers, repeat=len(metrics)):
+        cells = {f"shapes.{metric}": value for metric, value in zip(metrics, printed, strict=True)}
+        made = case(table("main", {"a": cells}))
+        claims = list(made.accuracies.values())
+        assert any_impossible(top_pairs(made)) == any_impossible(itertools.combinations(claims, 2))
+
+
+def any_impossible(pairs: Iterable[tuple[ValueClaim, ValueClaim]]) -> bool:
+    digit = Fraction(1, 1000)
+    shares = ((fraction(a), fraction(b)) for a, b in pairs)
+    return any(order(a, digit, b, digit) == "impossible" for a, b in shares)
+
+
 def test_pairs_need_no_names_where_no_metric_repeats() -> None:
     cells = {"a": {"first": "60.0", "second": "70.0", "third": "75.0"}}
     metrics = ("top1", "top5", "top10")
@@ -301,8 +324,7 @@ def test_what_a_finding_says() -> None:
         "top1 75.0 and top5 82.0 on 1,000 images (the test set of shapes): fewer true classes "
         "among the first 5 than if, wherever the first answer is wrong, the other classes were "
         "ordered at random, which gives 86.11% (p 6.4e-08 at most, 6.4e-08 over the paper). With "
-        "200 images (inferred from the printed numbers): p 0.013, 0.013 over the paper. It assumes "
-        "one run, each image counted once; its predictions would settle it."
+        "200 images (inferred from the printed numbers): p 0.013, 0.013 over the paper."
     )
     (guess,) = found["guessing", "consistent"]
     assert guess.message == (

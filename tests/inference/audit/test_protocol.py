@@ -9,7 +9,7 @@ import pytest
 from reclaim.inference.audit import protocol as protocol_check
 from reclaim.inference.audit.protocol import check, left_over, tally, too_many
 from reclaim.records import Finding
-from reclaim.registry.claims import Divergence
+from reclaim.registry.claims import Divergence, Table
 from tests.inference.audit.small_papers import case, table
 
 pytestmark = pytest.mark.arithmetic
@@ -145,20 +145,81 @@ def test_a_split_has_no_more_images_than_there_are() -> None:
 def test_images_of_unknown_data_are_not_counted() -> None:
     made = table("main", {"ours": {"shapes.top1": "82.0"}})
     values = [
-        value("dataset.subset", 10**9), value("facts.test_images", 5), value("batch", 10**9),
+        value("dataset.subset", 10**9), value("facts.test_images", 5),
         value("dataset.held_out", True),
     ]  # fmt: skip
-    assert contradictions(*values, made=made) == []
-    assert len(contradictions(*values)) == 3
+    assert contradictions(*values, made=made, images=None) == []
+    assert len(contradictions(*values)) == 2
 
 
-def test_warm_up_batch_and_hardest_negatives_fit() -> None:
+def sizes(**cells: str) -> Table:
+    """A table of data sets with a row for `shapes`."""
+    cells = {"note": "-"} | cells
+    return Table(
+        id="sizes", title="Data", locator="Table 0", kind="data",
+        columns={name: {} for name in cells}, rows={"shapes": {"label": "S", "dataset": "shapes"}},
+        cells={"shapes": cells},
+    )  # fmt: skip
+
+
+SHAPES = table("main", {"ours": {"shapes.top1": "82.0"}})
+
+
+def on_shapes(*values: dict[str, Any], **cells: str) -> list[Finding]:
+    """Contradictions of a paper about `shapes`, 1,000 of which are tested on by its own entry."""
+    return [
+        found
+        for found in check([case(SHAPES, sizes(**cells), protocol=values)])
+        if found.verdict == "contradiction"
+    ]
+
+
+@pytest.mark.parametrize("printed", ["5000", "5 000", "5,000", "5\u202f000"])
+def test_a_table_of_data_sets_says_how_many_images_there_are(printed: str) -> None:
+    assert on_shapes(value("dataset.subset", 5000), training_set=printed) == []
+    (found,) = on_shapes(value("dataset.subset", 5001), training_set=printed, categories="10")
+    assert found.cells == ("sizes[training_set,shapes]",)
+    assert found.message == (
+        "As printed, 5,001 images to learn from are 1 more than there are (dataset.subset Section "
+        f"2; sizes[training_set,shapes] {printed})."
+    )
+
+
+def test_what_is_tested_on_is_no_more_than_the_test_set() -> None:
+    assert on_shapes(value("facts.test_images", 1000)) == []
+    assert on_shapes(value("facts.test_images", 900), test_set="950") == []
+    (found,) = on_shapes(value("facts.test_images", 1001), test_set="950")
+    assert "1,001 images to test on are 1 more than there are" in found.message
+    assert found.cells == ("sizes[test_set,shapes]",)
+    assert on_shapes(value("facts.test_images", 1200), test_images="1200") == []
+    held_out = value("dataset.held_out", False, "printed", (True, "assumed"))
+    assert on_shapes(value("facts.test_images", 1001), held_out) == []
+    (found,) = on_shapes(value("facts.test_images", 1001), value("dataset.held_out", False))
+    assert found.cells == ()
+
+
+@pytest.mark.parametrize("cells", [{"training_set": "5k"}, {"pretraining": "5"}, {"train": "1 00"}])
+def test_what_is_no_plain_number_of_images_bounds_nothing(cells: dict[str, str]) -> None:
+    assert on_shapes(value("dataset.subset", 10**9), **cells) == []
+
+
+def test_data_sets_may_stand_in_columns() -> None:
+    across = Table(
+        id="sizes", title="Data", locator="Table 0", kind="data",
+        columns={"s": {"dataset": "shapes"}, "o": {"dataset": "other"}},
+        rows={"train": {"label": "Train"}, "test": {"label": "Test"}},
+        cells={"train": {"s": "500", "o": "9"}, "test": {"s": "100", "o": "9"}},
+    )  # fmt: skip
+    made = case(SHAPES, across)
+    assert made.printed_images("shapes", "train") == {"sizes[s,train]": 500}
+    assert made.printed_images("shapes", "test") == {"sizes[s,test]": 100}
+    assert case(SHAPES).printed_images("shapes", "train") == {}
+
+
+def test_warm_up_and_hardest_negatives_fit() -> None:
     assert contradictions(value("optimiser.warmup_epochs", 20), value("epochs", 20)) == []
     (found,) = contradictions(value("optimiser.warmup_epochs", 21), value("epochs", 20))
     assert "21 epochs of warm-up are 1 more than the 20 in all" in found
-    assert contradictions(value("batch", 50_000)) == []
-    (found,) = contradictions(value("batch", 50_001))
-    assert "a batch of 50,001 is 1 more" in found
     batch = value("batch", 16)
     assert contradictions(value("knobs.hardest", 30), batch) == []
     (found,) = contradictions(value("knobs.hardest", 31), batch)
@@ -172,7 +233,7 @@ def test_warm_up_batch_and_hardest_negatives_fit() -> None:
 def test_relations_that_hold_are_named() -> None:
     found = findings(value("batch", 256), value("twin.queue", 512), value("epochs", 3))[-1]
     assert found.verdict == "consistent"
-    assert found.evidence["relations"] == ["batch", "queue"]
+    assert found.evidence["relations"] == ["queue"]
 
 
 def test_a_relation_is_broken_once_however_many_runs_have_it() -> None:
@@ -233,9 +294,10 @@ def test_many_readings_are_not_all_combined(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_a_finding_says() -> None:
-    facts, broken, held = findings(value("batch", 256), value("twin.queue", 300))
+    settings = value("batch", 256), value("twin.queue", 300), value("dataset.subset", 9)
+    facts, broken, held = findings(*settings)
     assert facts.message.startswith(
-        "2 facts are entered for 1 trainings: 2 printed, 0 released-code, 0 inferred, 0 assumed; "
+        "3 facts are entered for 1 trainings: 3 printed, 0 released-code, 0 inferred, 0 assumed; "
         "needed and not entered: "
     )
     assert facts.message.endswith(
@@ -250,7 +312,7 @@ def test_what_a_finding_says() -> None:
     assert broken.evidence["paths"] == ["twin.queue", "batch"]
     assert broken.evidence["printed"] == [300, 256]
     assert broken.evidence["fits"] == []
-    assert held.message == "Printed settings hold together in these relations: batch."
+    assert held.message == "Printed settings hold together in these relations: subset."
     assert {f.check for f in (facts, broken, held)} == {"protocol"}
     (complete,) = [f for f in findings(*COMPLETE) if f.evidence["kind"] == "facts"]
     assert complete.message.endswith("0 inferred, 0 assumed.")

@@ -68,6 +68,17 @@ def test_dropped_zeros_are_style() -> None:
     assert correct(made, made.values[B], 192) == Counts(119, 119)
 
 
+def test_a_row_that_is_short_as_a_whole_may_have_been_printed_with_fewer_digits() -> None:
+    """44.7 is 21 of 47 to one digit; as 44.70 it would be no number of 47."""
+    cells = {"a": {"shapes.top1": "44.7"}, "b": {"shapes.top1": "40.43"}}
+    made = case(table("main", cells))
+    assert correct(made, made.values["main[shapes.top1,a]"], 47) == Counts(21, 21)
+    assert correct(made, made.values["main[shapes.top1,b]"], 47) == Counts(19, 19)
+    cells["a"]["shapes.top5"] = "82.25"
+    made = case(table("main", cells))
+    assert correct(made, made.values["main[shapes.top1,a]"], 47) is None
+
+
 def test_a_printed_fraction_is_read_in_its_own_units() -> None:
     fractions = table("main", {"a": {"top1": "0.751"}}, columns={"top1": {"unit": "fraction"}})
     made = case(fractions)

@@ -23,6 +23,8 @@ from reclaim.records import DataManifest, ReclaimError, read, stamps_hold
 from reclaim.registry.datasets import DATASETS, dataset
 from tests.learning.data.conftest import no_file_over
 
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])  # the servers of these tests
+
 Publish = Callable[..., Path]
 Serve = Callable[..., Any]
 FILE = "cifar-10-python.tar.gz"

@@ -24,6 +24,8 @@ from reclaim.records import ReclaimError, WeightsLock, WeightsManifest, read, st
 from reclaim.registry.weights import WEIGHTS, WeightsFacts, stored_weights
 from tests.learning.data.conftest import no_file_over
 
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])  # the servers of these tests
+
 NAME, FILE = "small", "small.pth"
 SHAPES = {
     "conv1.weight": (3, 1, 2, 2),

@@ -15,6 +15,7 @@ from reclaim.inference.audit.cases import Case as Case
 from reclaim.inference.audit.findings import gravest_first
 from reclaim.records import Audit, Finding, ReclaimError, render, write_text_if_changed
 from reclaim.registry.claims import Paper, load_papers
+from reclaim.registry.claims.load import ROOT
 from reclaim.registry.jobs import RESULTS
 
 CHECKS = (
@@ -46,14 +47,21 @@ def audit(papers: Mapping[str, Paper], checks: Sequence[str] = ()) -> Audit:
     return Audit(papers=tuple(papers), checks=names, findings=tuple(gravest_first(found)))
 
 
-def audit_claims(root: Path, only: Sequence[str] = (), checks: Sequence[str] = ()) -> Audit:
-    """`audit` of a claims folder, or of some of its papers, written to `results/audit.json`.
+def audit_claims(root: Path = ROOT, only: Sequence[str] = (), checks: Sequence[str] = ()) -> Audit:
+    """`audit` of a claims folder, or of some of its papers; `results/audit.json` if it is `whole`.
 
     Raises ReclaimError, one line with file and line, for claims that are not right.
     """
     made = audit(load_papers(root, only), checks)
-    write_text_if_changed(RESULTS / "audit.json", render(made))
+    if whole(root, only, checks):
+        write_text_if_changed(RESULTS / "audit.json", render(made))
     return made
+
+
+def whole(root: Path, only: Sequence[str], checks: Sequence[str]) -> bool:
+    """Whether an audit is that of all checks on all papers of `workflow/claims`: only such a one is
+    written, so that a look at one paper or check takes nothing from the file."""
+    return not (only or checks) and root.resolve() == ROOT.resolve()
 
 
 def _check(name: str) -> Check:

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any
 
 from reclaim.inference.audit.cases import Case
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.readings import (
     HALF,
     KINDS,
@@ -44,6 +44,14 @@ from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import Difference, Sum, Value, decimals, exact, split
 
 CHECK = "arithmetic"
+ROUNDED = Basis(
+    "the cells and the number are rounded values of the same results",
+    "the unrounded results, or which cells and which kind of number the sentence means",
+)
+ONE_WORD = Basis(
+    "one word, used in one breath, stands for one kind of number",
+    "which of the numbers are points and which are relative",
+)
 STATED = {
     "points": ("points",),
     "relative_percent": ("relative",),
@@ -129,9 +137,8 @@ class Text:
         return self._make("consistent", message, about), set(kinds)
 
     def _make(self, verdict: AuditVerdict, message: str, about: dict[str, Any]) -> Finding:
-        answers = self.case.answers(self.name, *self.said.cells)
-        about |= {"answers": answers} if answers else {}
-        return finding(self.case.id, CHECK, self.said.cells, verdict, message, **about)
+        cells = self.said.cells
+        return self.case.finding(CHECK, cells, verdict, message, ROUNDED, [self.name], **about)
 
     def _as(self) -> str:
         if isinstance(self.said, Difference):
@@ -157,7 +164,6 @@ class Text:
             "word": self.said.word,
             "values": [self.case.paper.printed(cell) for cell in self.said.cells],
             "recomputed": {kind: _middle(value) for kind, value in self.stated().items()},
-            "assumption": "the cells and the number are rounded values of the same results",
         }
 
     def recomputed(self) -> str:
@@ -322,15 +328,15 @@ def mixed_words(case: Case, kinds: dict[str, set[str]]) -> Iterator[Finding]:
         if not set.intersection(*(kinds[name] for name in names)):
             shown = [f"{printed[name]} ({' or '.join(sorted(kinds[name]))})" for name in names]
             cells = [cell for name in names for cell in case.paper.statements[name].cells]
-            yield finding(
-                case.id,
+            yield case.finding(
                 CHECK,
                 cells,
                 "unsupported",
                 f"{word!r} covers two kinds of number in one breath: {', '.join(shown)}; a reader "
                 "cannot compare them without knowing which is which",
+                ONE_WORD,
+                names,
                 statements=names,
                 word=word,
                 kinds={name: sorted(kinds[name]) for name in names},
-                answers=case.answers(*names),
             )

@@ -12,15 +12,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import Any, Literal
 
 from reclaim.inference.audit.cases import Case, fraction, last_digit
-from reclaim.inference.audit.exact import Bounds, binomial_tail
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.exact import MOST, Bounds, binomial_tail
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.sizes import Counts, Size, correct, entity, holm_by_family, sizes
-from reclaim.records import AuditVerdict, Finding
+from reclaim.records import Finding
 from reclaim.registry.claims import ValueClaim, decimals, split
 
+CHECK = "bounds"
 ALPHA = Fraction(1, 20)
 _TOP = re.compile(r"top_?([1-9]\d{0,3})")
 
@@ -29,6 +31,11 @@ _TOP = re.compile(r"top_?([1-9]\d{0,3})")
 AT_LEAST_HALF = Bounds(Fraction(1, 2), Fraction(1))
 
 Order = Literal["possible", "last digit", "impossible"]
+
+SHARE = Basis("the number is a share of test images", "the number of correct answers")
+ONE_MODEL = Basis(
+    "both numbers are of one model on one test set", "the unrounded numbers, or the predictions"
+)
 
 
 def possible(share: Fraction) -> bool:
@@ -112,20 +119,28 @@ def top(claim: ValueClaim) -> int | None:
 
 
 def top_pairs(case: Case) -> list[tuple[ValueClaim, ValueClaim]]:
-    """A row's accuracies for fewer and for more answers, on one data set and in one setting."""
+    """A row's accuracies for fewer and for more answers, on one data set and in one setting.
+
+    Each stands beside the plain ones and beside the highest of those for fewer answers: where it
+    may be at least that one, it may be at least all of them.
+    """
     rows: dict[Any, list[ValueClaim]] = {}
     for claim in case.accuracies.values():
         if top(claim):
             table, _, row = split(claim.cell)
             rows.setdefault((table, row, claim.dataset), []).append(claim)
-    return [
-        (one, other)
-        for row in rows.values()
-        for claims in _settings(row)
-        for one in claims
-        for other in claims
-        if (top(one) or 0) < (top(other) or 0)
-    ]
+    return [pair for row in rows.values() for claims in _settings(row) for pair in _pairs(claims)]
+
+
+def _pairs(claims: Sequence[ValueClaim]) -> Iterator[tuple[ValueClaim, ValueClaim]]:
+    ranked = sorted(claims, key=lambda claim: top(claim) or 0)
+    fewer: list[ValueClaim] = []  # the plain ones, and the highest of all so far
+    for k, several in groupby(ranked, key=top):
+        now = list(several)
+        yield from ((one, other) for other in now for one in fewer)
+        highest = max((*fewer, *now), key=lambda claim: fraction(claim) - _digit(claim))
+        plain = now if k == 1 else [claim for claim in fewer if top(claim) == 1]
+        fewer = plain if highest in plain else [*plain, highest]
 
 
 def _settings(row: Sequence[ValueClaim]) -> Iterable[list[ValueClaim]]:
@@ -145,10 +160,11 @@ def _ranges(case: Case) -> Iterator[Finding]:
     for cell in case.accuracies:
         if cell in wrong:
             message = f"{case.values[cell].printed}: a share of images lies between 0 and 100 %."
-            yield _made(case, (cell,), "contradiction", message, kind="range")
+            yield case.finding(CHECK, (cell,), "contradiction", message, SHARE, kind="range")
     if sound := [cell for cell in case.accuracies if cell not in wrong]:
         message = f"{len(sound)} accuracies lie between 0 and 100 %."
-        yield _made(case, sound, "consistent", message, kind="range", number=len(sound))
+        about: dict[str, Any] = {"kind": "range", "number": len(sound)}
+        yield case.finding(CHECK, sound, "consistent", message, SHARE, **about)
 
 
 def _orders(case: Case, pairs: Sequence[tuple[ValueClaim, ValueClaim]]) -> Iterator[Finding]:
@@ -160,18 +176,20 @@ def _orders(case: Case, pairs: Sequence[tuple[ValueClaim, ValueClaim]]) -> Itera
         if found == "impossible":
             message = f"{name}: what is among the first is among the first {top(other)}, so the "
             message += "second number cannot be greater for one model and one test set."
-            yield _made(case, cells, "contradiction", message, kind="order")
+            yield case.finding(CHECK, cells, "contradiction", message, ONE_MODEL, kind="order")
         elif classes is not None and _must_be_whole(other, classes):
             message = f"{name}: with {classes} classes the true one is always among {top(other)}."
-            yield _made(case, cells, "contradiction", message, kind="order", classes=classes)
+            about: dict[str, Any] = {"kind": "order", "classes": classes}
+            yield case.finding(CHECK, cells, "contradiction", message, ONE_MODEL, **about)
         elif found == "last digit":
-            message = f"{name}: only two ways of rounding could print this; the unrounded numbers "
-            yield _made(case, cells, "untestable", message + "would settle it.", kind="order")
+            message = f"{name}: only two ways of rounding could print this."
+            yield case.finding(CHECK, cells, "untestable", message, ONE_MODEL, kind="order")
         else:
             fine += cells
     if fine:
         message = f"{len(fine) // 2} rows have a top-k accuracy at least as high as their top-1."
-        yield _made(case, fine, "consistent", message, kind="order", number=len(fine) // 2)
+        about = {"kind": "order", "number": len(fine) // 2}
+        yield case.finding(CHECK, fine, "consistent", message, ONE_MODEL, **about)
 
 
 def _must_be_whole(claim: ValueClaim, classes: int) -> bool:
@@ -183,23 +201,17 @@ def _digit(claim: ValueClaim) -> Fraction:
     return last_digit(decimals(claim.printed), claim.unit)
 
 
-def _made(
-    case: Case, cells: Sequence[str], verdict: AuditVerdict, message: str, **evidence: Any
-) -> Finding:
-    answers = case.answers(*cells)
-    return finding(case.id, "bounds", cells, verdict, message, **evidence, answers=answers)
-
-
 # --- probabilities -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Model:
-    """What printed numbers are compared with, for messages."""
+    """What printed numbers are compared with, in words."""
 
     kind: str
     low: str
     fine: str
+    basis: Basis
 
 
 FLOOR = Model(
@@ -207,11 +219,20 @@ FLOOR = Model(
     "fewer true classes among the first {top} than if, wherever the first answer is wrong, the "
     "other classes were ordered at random, which gives {share:.2%}",
     "top-k accuracies are not clearly below what random order of the other classes gives",
+    Basis(
+        "one run on independent images, each counted once, and both numbers from one ranking of "
+        "the classes",
+        "the per-image predictions",
+    ),
 )
 GUESSING = Model(
     "guessing",
     "below guessing, which gives {share:.2%}",
     "accuracies are not clearly below guessing",
+    Basis(
+        "one run on independent images, each counted once, of equally frequent classes",
+        "the per-image predictions",
+    ),
 )
 
 
@@ -290,8 +311,8 @@ def _judged(case: Case, tests: Sequence[Test], model: Model) -> Iterator[Finding
         compared = sum(bool(test.p) for test in tests)
         message = f"{len(fine)} {model.fine} (p above {float(ALPHA)}, corrected by Holm's method "
         message += f"over {compared}, at the first stated number of test images)."
-        about = {"kind": model.kind, "number": len(fine), "p_holm": least}
-        yield _made(case, cells, "consistent", message, **about)
+        about: dict[str, Any] = {"kind": model.kind, "number": len(fine), "p_holm": least}
+        yield case.finding(CHECK, cells, "consistent", message, model.basis, **about)
     yield from _untested(case, tests, model)
 
 
@@ -309,19 +330,29 @@ def _unlikely(case: Case, test: Test, model: Model, seen: list[dict[str, Any]]) 
     for it in also:
         message += f" With {it['images']:,} images ({it['source']}): p {float(it['p']):.2g}, "
         message += f"{it['p_holm']:.2g} over the paper."
-    message += " It assumes one run, each image counted once; its predictions would settle it."
     evidence = {"kind": model.kind} | test.evidence | main | {"also": also}
-    return _made(case, test.cells, "implausible", message, **evidence)
+    return case.finding(CHECK, test.cells, "implausible", message, model.basis, **evidence)
 
 
 def _untested(case: Case, tests: Sequence[Test], model: Model) -> Iterator[Finding]:
-    reasons = {
-        "the data set has no known number of classes above k": [t for t in tests if not t.evidence],
-        "no number of test images is known of which they are counts of one run": [
-            test for test in tests if test.evidence and not test.p
-        ],
-    }
+    reasons: dict[str, list[Test]] = {}
+    for test in tests:
+        if not test.p:
+            reasons.setdefault(_why_not(case, test), []).append(test)
     for reason, left in reasons.items():
-        if cells := [cell for test in left for cell in test.cells]:
-            message = f"{len(left)} accuracies are not compared ({model.kind}): {reason}."
-            yield _made(case, cells, "untestable", message, kind=model.kind)
+        cells = [cell for test in left for cell in test.cells]
+        message = f"{len(left)} accuracies are not compared ({model.kind}): {reason}."
+        about = {"kind": model.kind}
+        yield case.finding(CHECK, cells, "untestable", message, model.basis, **about)
+
+
+def _why_not(case: Case, test: Test) -> str:
+    if not test.evidence:
+        return "the data set has no known number of classes above k"
+    runs = max(claim.runs or 1 for claims in test.printings for claim in claims)
+    if runs > 1:
+        return f"means over {runs} runs are no counts of one test set"
+    images = [f"{size.images:,}" for size in sizes(case, *test.printings)]
+    if images:
+        return f"they are no shares of {' or '.join(images)} images"
+    return f"no number of test images up to {MOST:,} is stated or can be inferred"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from reclaim.inference.audit.findings import Basis, finding
+from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import Paper, ProtocolValue, Reading, ValueClaim, decimals, split
 from reclaim.registry.datasets import DATASETS
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 # Settings that count images; metrics that are a share of correct answers, of those that are known.
 SIZES = frozenset({"batch", "test_batch", "test_images", "queue", "subset", "local_crops"})
 COUNTED = re.compile(r"top\d+|acc|accuracy")
+# Columns (or rows) of a table of data sets that count images, and how such a number is printed.
+PARTS = {
+    part: re.compile(rf"{name}(_?(set|data|size|images|samples|examples))?")
+    for part, name in {"train": "train(ing)?", "test": "test(ing)?"}.items()
+}
+IMAGES = re.compile(r"\d{1,3}([ ,'\u00a0\u2009\u202f]\d{3})+|\d{1,12}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,18 @@ class Case:
                 stated.setdefault(whole, f"{batch.source}: {batch.locator}")
         return stated
 
+    def printed_images(self, dataset: str, part: str) -> dict[str, int]:
+        """The numbers of "train" or "test" images in the paper's tables of data sets, by cell."""
+        found: dict[str, int] = {}
+        for name, table in self.paper.tables.items():
+            for row, column in product(table.rows, table.columns) if table.kind == "data" else ():
+                about = table.columns[column].dataset or table.rows[row].dataset or table.dataset
+                named = PARTS[part].fullmatch(column) or PARTS[part].fullmatch(row)
+                printed = table.cells[row][column]
+                if about == dataset and named and IMAGES.fullmatch(printed):
+                    found[f"{name}[{column},{row}]"] = int(re.sub(r"\D", "", printed))
+        return found
+
     def test_images(self, dataset: str) -> int | None:
         """The size of a data set's test set, by the paper's own entry or the registry."""
         if own := self.paper.about.datasets.get(dataset):
@@ -155,12 +176,31 @@ class Case:
             return own.classes
         return DATASETS[dataset].classes if dataset in DATASETS else None
 
+    def finding(
+        self,
+        check: str,
+        cells: Iterable[str],
+        verdict: AuditVerdict,
+        message: str,
+        basis: Basis,
+        about: Iterable[str] = (),
+        **evidence: Any,
+    ) -> Finding:
+        """A finding on this paper, with what its author answered about the cells and statements.
+
+        `about` are the ids of the statements.
+        """
+        named = list(cells)
+        evidence["answers"] = self.answers(*about, *named)
+        return finding(self.id, check, named, verdict, message, basis, **evidence)
+
     def answers(self, *about: str) -> list[str]:
         """What the author answered about statements or cells: one line each."""
+        asked = set(about) if self.paper.answers else set()
         return [
             f"{answer.text} ({answer.source}, {answer.date})"
             for answer in self.paper.answers.values()
-            if set(about) & set(answer.about)
+            if asked & set(answer.about)
         ]
 
     def sizes(self) -> Iterator[tuple[str, int]]:

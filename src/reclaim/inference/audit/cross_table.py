@@ -19,12 +19,21 @@ from typing import Any
 
 from reclaim.inference.audit.arithmetic import Text
 from reclaim.inference.audit.cases import Case, fraction, last_digit
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.readings import Interval, meets
 from reclaim.records import Finding
 from reclaim.registry.claims import Difference, Sum, Value, ValueClaim
 
 CHECK = "cross_table"
+ONE_MEASUREMENT = Basis(
+    "cells with the same method, settings, data, evaluation, metric and number of runs print one "
+    "measurement",
+    "the log of that run",
+)
+TWO_TRAININGS = Basis(
+    "rows and columns of the same name mean the same method, data and metric in both papers",
+    "a re-run under both protocols",
+)
 
 
 def apart(values: Sequence[Interval]) -> list[tuple[int, int]]:
@@ -69,13 +78,12 @@ def within(case: Case) -> Iterator[Finding]:
             alike.append([claim.cell for claim in claims])
     if alike:
         differ = [cells for cells in alike if len({_value(case, cell) for cell in cells}) > 1]
-        message = f"{len(alike)} measurements are printed more than once, and alike"
+        message = f"{len(alike)} measurements are printed more than once and agree"
         if differ:
-            message += (
-                f"; {len(differ)} of them differ by a unit of the last digit, as rounding can"
-            )
+            message += f", {len(differ)} of them up to the last digit, which rounding can change"
         cells = [cell for group in alike for cell in group]
-        yield finding(case.id, CHECK, cells, "consistent", message, sets=[], alike=alike)
+        about: dict[str, Any] = {"sets": [], "alike": alike}
+        yield case.finding(CHECK, cells, "consistent", message, ONE_MEASUREMENT, **about)
 
 
 def repeated(case: Case) -> list[list[ValueClaim]]:
@@ -103,21 +111,19 @@ def _at_odds(case: Case, claims: list[ValueClaim], pairs: list[tuple[int, int]])
     claim = claims[0]
     message = (
         f"{', '.join((claim.recipe, *claim.entity[2:]))} is printed as {shown}: "
-        "at least one is wrong, if they are one measurement as their labels say. "
-        f"{backed + '. ' if backed else ''}The log of that run would resolve it"
+        "they cannot all be right if they are one measurement, as their labels say."
+        f"{' ' + backed + '.' if backed else ''}"
     )
-    return finding(
-        case.id,
+    return case.finding(
         CHECK,
         cells,
         "contradiction",
         message,
+        ONE_MEASUREMENT,
         sets=sets,
         values={cell: 100 * _value(case, cell) for cell in cells},
         gap=100 * abs(_value(case, sets[0][0]) - _value(case, sets[0][1])),
         supports=supports,
-        assumption="same method, settings, data, evaluation, metric and number of runs",
-        answers=case.answers(*cells),
     )
 
 
@@ -147,6 +153,7 @@ def across(first: Case, second: Case) -> Finding | None:
         for pair in shared
         for case, c in zip((first, second), pair, strict=True)
     ]
+    own = [claim.cell for claim, _ in shared]
     differ = [(a, b) for a, b in shared if apart([_wide(first, a), _wide(second, b)])]
     settings = sorted({path for a, _ in differ for path in settings_apart(first, second, a)})
     about: dict[str, Any] = {
@@ -159,8 +166,8 @@ def across(first: Case, second: Case) -> Finding | None:
     }
     common = f"{first.id} and {second.id} both print {len(shared)} measurements by name"
     if not differ:
-        message = f"{common}, and alike: perhaps one was copied from the other"
-        return finding(first.id, CHECK, cells, "consistent", message, **about)
+        message = f"{common}, and they agree; print does not say whether one cites the other"
+        return first.finding(CHECK, cells, "consistent", message, TWO_TRAININGS, own, **about)
     shown = ", ".join(
         f"{a.printed} and {b.printed} ({a.recipe}, {a.metric})" for a, b in differ[:4]
     )
@@ -169,9 +176,9 @@ def across(first: Case, second: Case) -> Finding | None:
     )
     message = (
         f"{common}; {len(differ)} differ: {shown}{' …' if len(differ) > 4 else ''}. These are two "
-        f"trainings ({why}), so print cannot tell; a re-run under both protocols would"
+        f"trainings ({why}), so print cannot tell"
     )
-    return finding(first.id, CHECK, cells, "untestable", message, **about)
+    return first.finding(CHECK, cells, "untestable", message, TWO_TRAININGS, own, **about)
 
 
 def _wide(case: Case, claim: ValueClaim) -> Interval:

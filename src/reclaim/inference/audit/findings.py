@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, get_args
 
@@ -19,18 +20,28 @@ MEANING = {
 }
 
 
+@dataclass(frozen=True)
+class Basis:
+    """What a finding assumes beyond the printed numbers, and what would resolve it."""
+
+    assumption: str
+    resolve: str
+
+
 def finding(
     paper: str,
     check: str,
     cells: Iterable[str],
     verdict: AuditVerdict,
     message: str,
+    basis: Basis,
     **evidence: Any,
 ) -> Finding:
-    """A finding whose evidence is ready for JSON (`plain`).
+    """A finding whose evidence is ready for JSON (`plain`) and ends with its basis.
 
-    >>> finding("a", "gap", ["table1[top1,x]"], "consistent", "…", p=Fraction(1, 4)).evidence
-    {'p': 0.25, 'p_exact': '1/4'}
+    >>> basis = Basis("b", "c")
+    >>> finding("a", "gap", ["t[top1,x]"], "consistent", "…", basis, p=Fraction(1, 4)).evidence
+    {'p': 0.25, 'p_exact': '1/4', 'assumption': 'b', 'resolve': 'c'}
     """
     return Finding(
         paper=paper,
@@ -38,7 +49,7 @@ def finding(
         cells=tuple(dict.fromkeys(cells)),
         verdict=verdict,
         message=message,
-        evidence=plain(evidence),
+        evidence=plain(evidence) | {"assumption": basis.assumption, "resolve": basis.resolve},
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from reclaim.inference.audit.cases import Case, fraction
 from reclaim.inference.audit.exact import MOST, Bounds
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.pairing import Gap, Significance, measure, significance
 from reclaim.inference.audit.sizes import Size, correct, entity, holm_by_family, sizes
 from reclaim.records import AuditVerdict, Finding
@@ -23,6 +23,10 @@ from reclaim.registry.claims import Difference, Magnitude, Statement, Trend, Val
 
 MOST_GAPS = 10_000  # of one paper: about a minute
 REMINDER = "One run a cell is assumed: this is about two checkpoints, not about two methods."
+PAIRED = Basis(
+    "both numbers are of one run each on the same test images, which are independent of each other",
+    "the per-image outcomes of both; more runs of each, for a claim about methods",
+)
 VERDICTS: dict[Significance, AuditVerdict] = {
     "never": "unsupported",
     "depends": "untestable",
@@ -105,7 +109,7 @@ def _check(case: Case) -> Iterator[Finding]:
     gaps = claimed_gaps(case)
     if len(gaps) > MOST_GAPS:
         message = f"{len(gaps):,} claimed gaps are more than the {MOST_GAPS:,} that are compared."
-        yield finding(case.id, "gap", (), "untestable", message, gaps=len(gaps))
+        yield case.finding("gap", (), "untestable", message, PAIRED, gaps=len(gaps))
         return
     measured: dict[tuple[int, Size], Gap] = {}
     unfit: list[list[int]] = [[] for _ in gaps]
@@ -149,24 +153,23 @@ def _finding(
     case: Case, gap: Claimed, seen: Sequence[dict[str, Any]], unfit: Sequence[int]
 ) -> Finding:
     """`unfit`: the numbers of images of which not both cells are shares."""
-    one, other = gap.first
+    (one, other), about = gap.first, gap.statements
     evidence: dict[str, Any] = {
         "statement": gap.statements[0],
         "statements": list(gap.statements),
         "gap": fraction(one) - fraction(other),
         "no_share_of": list(unfit),
-        "answers": case.answers(*gap.statements, *gap.cells),
     }
     head = f"{one.printed} against {other.printed}"
     shares = [f"Not both are shares of {number:,} images." for number in unfit]
     if not seen:
         message = " ".join((f"{head}: {_why_not(gap, unfit)}.", *shares))
-        return finding(case.id, "gap", gap.cells, "untestable", message, **evidence)
+        return case.finding("gap", gap.cells, "untestable", message, PAIRED, about, **evidence)
     main, *also = seen
     message = " ".join((head, _says(main), *(_beside(it) for it in also), *shares, REMINDER))
     verdict = VERDICTS[main["significance"]]
     evidence |= main | {"also": also}
-    return finding(case.id, "gap", gap.cells, verdict, message, **evidence)
+    return case.finding("gap", gap.cells, verdict, message, PAIRED, about, **evidence)
 
 
 def _why_not(gap: Claimed, unfit: Sequence[int]) -> str:

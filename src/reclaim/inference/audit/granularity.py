@@ -33,7 +33,7 @@ from reclaim.inference.audit.denominators import (
     infer,
     tail,
 )
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.lattice import ROUNDINGS, coverage, explains, units
 from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import ValueClaim, split
@@ -43,6 +43,16 @@ LOOKED_AT = 1000  # cells of one unit, evenly spread, where a paper prints more
 GROUPINGS = 200  # above this many, columns are not tried
 SMALL_MULTIPLE = 8
 RUNS = (3, 5, 10)  # over which a paper may have averaged without saying so
+SHARES = Basis(
+    "each number is the share of correct answers of one run, or the mean of the stated runs, in "
+    "which each test image is counted once",
+    "the numbers of correct answers, or the per-image outcomes",
+)
+UNKNOWN = Basis(SHARES.assumption, "the number of test images")
+ONE_NUMBER = Basis(
+    "each number is the share of correct answers in one run on so many images",
+    "the number of images that were evaluated, or the per-image outcomes",
+)
 
 
 def check(cases: Sequence[Case]) -> Iterator[Finding]:
@@ -84,10 +94,10 @@ def _test_set(
     cells = {claim.cell: cell_of(claim, case.decimals(claim)) for claim in claims}
     unit = next(iter(cells.values()))[0]
     looked = [_at(n, where, runs, unit, list(cells.values())) for n, where in stated.items()]
-    about = {"kind": "test_set", "runs": runs, "sizes": looked}
+    about: dict[str, Any] = {"kind": "test_set", "runs": runs, "sizes": looked}
     if not stated:
         message = f"{table}: no size of the test set is stated; a claims folder can state it"
-        return finding(case.id, CHECK, cells, "untestable", message, **about)
+        return case.finding(CHECK, cells, "untestable", message, UNKNOWN, **about)
     n, bad = min(
         ((n, _bad(case, cells, claims, n * (runs or 1))) for n in stated),
         key=lambda one: len(one[1]),
@@ -99,11 +109,11 @@ def _test_set(
         power = 1 - Fraction(coverage(0, unit, n * (runs or 1), unit, "mixed"), unit + 1)
         if not power:
             message = f"{shown}: every number of this precision is some k/n, so the power is nil"
-            return finding(case.id, CHECK, cells, "untestable", message, power=power, **about)
+            return case.finding(CHECK, cells, "untestable", message, SHARES, power=power, **about)
         message = (
             f"{shown}: all are k/n; a wrong number would be seen with power {float(power):.1%}"
         )
-        return finding(case.id, CHECK, cells, "consistent", message, power=power, **about)
+        return case.finding(CHECK, cells, "consistent", message, SHARES, power=power, **about)
     return _missed(case, shown, n, runs, cells, bad, claims, about)
 
 
@@ -132,22 +142,21 @@ def _missed(
     ragged = batch and of_batches(n, batch)
     if ragged and not misses(values, ragged * (runs or 1)):
         message = f"{shown}: {len(bad)} cells are no k/n, but can be means of unequal batches"
-        return finding(case.id, CHECK, cells, "consistent", message, **about)
-    mostly = 2 * len(bad) < len(cells)
+        return case.finding(CHECK, cells, "consistent", message, SHARES, **about)
+    most_fit = 2 * len(bad) < len(cells)
     over = next((r for r in RUNS if not misses(values, n * r)), None)
-    if over and runs is None and not mostly:
+    if over and runs is None and not most_fit:
         message = (
             f"{shown}: {len(bad)} cells are no k/n; as means over {over} runs all would be, "
             "but no number of runs is stated"
         )
-        return finding(case.id, CHECK, bad, "untestable", message, **about)
+        return case.finding(CHECK, bad, "untestable", message, SHARES, **about)
     message = (
-        f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding; with "
-        "each image counted once in one run that cannot be, but a mean over runs or of unequal "
-        "batches, or another n, would do it; the number of correct answers would resolve it"
+        f"{shown}: {_few(bad)} {'is' if len(bad) == 1 else 'are'} no k/n under any rounding, so "
+        "not from one run that counted each image once; a mean over runs or of unequal batches, or "
+        "another n, would do it"
     )
-    answers = case.answers(*bad)
-    return finding(case.id, CHECK, bad, "implausible", message, chance=0, answers=answers, **about)
+    return case.finding(CHECK, bad, "implausible", message, SHARES, **about)
 
 
 def _batch(case: Case, claim: ValueClaim) -> int | None:
@@ -296,12 +305,12 @@ def denominators(case: Case) -> Finding:
         return _found(case, made, about)
     if found.detectable is None:
         message = f"{len(cells)} distinct cells are too few to infer how many images they count"
-        return finding(case.id, CHECK, cells, "untestable", message, **about)
+        return case.finding(CHECK, cells, "untestable", message, ONE_NUMBER, **about)
     message = (
         f"no number of images up to {MOST:,} explains the {len(cells)} distinct cells beyond "
         f"chance; one up to {found.detectable:,} that explained all would have been found"
     )
-    return finding(case.id, CHECK, cells, "consistent", message, **about)
+    return case.finding(CHECK, cells, "consistent", message, ONE_NUMBER, **about)
 
 
 def _found(case: Case, made: Distinct, about: dict[str, Any]) -> Finding:
@@ -333,28 +342,23 @@ def _found(case: Case, made: Distinct, about: dict[str, Any]) -> Finding:
         message += f"Nothing is said about {_few(left)}. "
     message += "Means over runs, and over batches of unequal size, are not k/n."
     verdict: AuditVerdict = "implausible" if stated and not as_stated else "consistent"
-    return finding(
-        case.id,
+    hit = [made.locators[i][0] for i in hits]
+    others = [cell for locators in made.locators for cell in locators]
+    return case.finding(
         CHECK,
-        [made.locators[i][0] for i in hits],
+        hit,
         verdict,
         message,
+        ONE_NUMBER,
+        others,
         unexplained=odd,
         otherwise_rounded=turned,
         tables=fits,
         not_fitted=left,
         named=named,
         stated=stated,
-        assumption="each number is the share of correct answers in one run on so many images",
-        resolve="the number of images that were evaluated, or the per-image outcomes",
-        answers=case.answers(*cells_of(made)),
         **about,
     )
-
-
-def cells_of(made: Distinct) -> list[str]:
-    """Every locator."""
-    return [cell for locators in made.locators for cell in locators]
 
 
 def named_multiples(n: int, numbers: Iterator[tuple[str, int]]) -> list[str]:

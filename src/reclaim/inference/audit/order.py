@@ -2,19 +2,22 @@
 
 A comparison of two printed numbers holds, is an exception, or is a tie (equal as printed). Words of
 quantity are read as loosely as they can be: `almost_all` and `most` are contradicted where half or
-more are exceptions, `some` where all are, `none` where one holds. No size is typed in for words
-like "slight" or "significant": they are compared with each other, gap by gap.
+more are exceptions, `some` where all are, `none` where one holds. What speaks against a statement
+in print is a contradiction only if no rounding of the numbers undoes it: "37" beside 37.1 may be
+either way round, if its row was printed with fewer digits. No size is typed in for words like
+"slight" or "significant": they are compared with each other, gap by gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
 from reclaim.inference.audit.cases import Case
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.findings import Basis
+from reclaim.inference.audit.readings import WHOLE, Interval, interval
 from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import (
     Magnitude,
@@ -23,6 +26,7 @@ from reclaim.registry.claims import (
     Superlative,
     Trend,
     Unprinted,
+    decimals,
     exact,
     split,
 )
@@ -30,6 +34,17 @@ from reclaim.registry.claims import (
 CHECK = "order"
 Pair = tuple[str, str]
 GREAT, SMALL = ("large",), ("small", "negligible")
+THESE_CELLS = Basis(
+    "the sentence is about these cells, and they are rounded values of comparable results",
+    "which cells the sentence means, or the unrounded results",
+)
+NOT_SHOWN = Basis(
+    "the sentence rests on numbers that were measured", "the numbers behind the figure or the words"
+)
+ONE_SCALE = Basis(
+    "words of size are meant on one scale for one data set, evaluation and metric",
+    "numbers in place of the words",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,18 @@ def sign(greater: Fraction, lesser: Fraction) -> int:
     0
     """
     return (greater > lesser) - (greater < lesser)
+
+
+def surely(greater: Interval, lesser: Interval) -> int:
+    """1 where a comparison holds for all numbers of two open intervals, −1 where it is an exception
+    for all, else 0.
+
+    >>> surely((Fraction(36), Fraction(38)), (Fraction(37), Fraction(372, 10)))
+    0
+    >>> surely((Fraction(36), Fraction(38)), (Fraction(38), Fraction(40)))
+    -1
+    """
+    return (greater[0] >= lesser[1]) - (greater[1] <= lesser[0])
 
 
 def tally(signs: Sequence[int]) -> Count:
@@ -98,7 +125,7 @@ def check(cases: Sequence[Case]) -> Iterator[Finding]:
 def _unprinted(case: Case, name: str, said: Statement, why: str) -> Finding:
     message = f"no number is printed: {why}"
     about = {"statement": name, "word": said.word}
-    return finding(case.id, CHECK, said.cells, "untestable", message, **about)
+    return case.finding(CHECK, said.cells, "untestable", message, NOT_SHOWN, [name], **about)
 
 
 @dataclass(frozen=True)
@@ -113,29 +140,47 @@ class Comparison:
         """What a cell prints."""
         return exact(self.case.paper.printed(cell))
 
+    def wide(self, cell: str) -> Interval:
+        """What a cell may stand for if it was rounded in any way: a unit on either side."""
+        claim = self.case.values[cell]
+        counted = cell in self.case.accuracies
+        places = self.case.fewest_decimals(claim) if counted else decimals(claim.printed)
+        return interval(claim.printed, places, WHOLE)
+
     def pairs(self) -> list[Pair]:
         """(greater, lesser) as the statement has it."""
         said = self.said
         if isinstance(said, Trend):
             if said.at:
                 return [(said.at, cell) for cell in said.curve if cell != said.at]
-            steps = [(after, before) for before, after in pairwise(said.curve)]
-            return [(b, a) for a, b in steps] if said.shape == "falls" else steps
+            if said.shape == "falls":
+                return self._steps(said.curve[::-1])[::-1]
+            return self._steps(said.curve)
         if isinstance(said, Magnitude) and said.direction == "decrease":
             return [(b, a) for a, b in said.pairs]
         return list(said.pairs)
 
-    def items(self) -> list[int]:
-        """One sign for each thing that the quantifier counts.
+    def _steps(self, curve: Sequence[str]) -> list[Pair]:
+        """The steps of a rise, (after, before): of neighbours, and of cells further apart that
+        surely fall."""
+        steps = [(after, before) for before, after in pairwise(curve)]
+        highest = curve[0]
+        for cell in curve[1:]:
+            if surely(self.wide(cell), self.wide(highest)) < 0:
+                steps.append((cell, highest))
+            highest = max(highest, cell, key=lambda name: self.wide(name)[0])
+        return list(dict.fromkeys(steps))
 
-        Of a superlative these are its best cells, of everything else the pairs. A best cell that is
-        equalled is still a best one.
+    def count(self, signs: Mapping[Pair, int], equalled: int) -> Count:
+        """What the quantifier counts: of a superlative its best cells, of all else the pairs.
+
+        `equalled` is the sign of a best cell that is not above all others, but below none.
         """
-        signs = {pair: sign(*map(self.value, pair)) for pair in self.pairs()}
         if not isinstance(self.said, Superlative):
-            return list(signs.values())
+            return tally(list(signs.values()))
         best = {cell: [signs[pair] for pair in signs if cell in pair] for cell in self.said.best}
-        return [-1 if -1 in found else 1 for found in best.values() if found]
+        least = [min(found) for found in best.values() if found]
+        return tally([found or equalled for found in least])
 
     def quantifier(self) -> str:
         """How many must hold."""
@@ -143,36 +188,61 @@ class Comparison:
             return "not_all" if self.said.shape == "no_steady_rise" else "all"
         return self.said.quantifier
 
+    def verdict(self, printed: Count, sure: Count) -> AuditVerdict:
+        """By what is printed; a contradiction if it is one for all that rounding allows."""
+        said, verdict = self.said, quantified(printed, self.quantifier())
+        if verdict != "contradiction":
+            return verdict
+        no_sign = isinstance(said, Magnitude) and said.size == "negligible"
+        certain = quantified(sure, self.quantifier()) == "contradiction"
+        return "contradiction" if certain and not no_sign else "untestable"
+
     def finding(self) -> Finding:
         """The verdict with its exceptions and ties."""
-        said, pairs = self.said, self.pairs()
+        said = self.said
         if isinstance(said, Trend) and said.unprinted:
             return _unprinted(self.case, self.name, said, said.unprinted)
-        signs = [sign(*map(self.value, pair)) for pair in pairs]
-        count = tally(self.items())
-        against = [pair for pair, found in zip(pairs, signs, strict=True) if found < 0]
-        level = [pair for pair, found in zip(pairs, signs, strict=True) if found == 0]
-        no_sign = isinstance(said, Magnitude) and said.size == "negligible"
-        verdict = quantified(count, self.quantifier())
-        if no_sign and verdict == "contradiction":
-            verdict = "untestable"
-        return finding(
-            self.case.id,
+        pairs = self.pairs()
+        signs = {pair: sign(*map(self.value, pair)) for pair in pairs}
+        wide = {pair: surely(*map(self.wide, pair)) for pair in pairs}
+        count = self.count(signs, equalled=1)  # a best cell that is equalled is still a best one
+        verdict = self.verdict(count, self.count(wide, equalled=0))
+        odd = {
+            "exceptions": [pair for pair in pairs if signs[pair] < 0 and wide[pair]],
+            "exceptions that rounding may undo": [
+                pair for pair in pairs if signs[pair] < 0 and not wide[pair]
+            ],
+            "ties": [pair for pair in pairs if signs[pair] == 0],
+        }
+        return self.case.finding(
             CHECK,
             said.cells,
             verdict,
-            self.message(count, against, level, no_sign),
+            self.message(count, verdict, odd),
+            THESE_CELLS,
+            [self.name],
             statement=self.name,
             word=said.word,
             quantifier=self.quantifier(),
+            read_as=self.read_as(),
             holding=count.holding,
             total=count.total,
             pairs=len(pairs),
-            exceptions=[self.shown(pair) for pair in against],
-            ties=[self.shown(pair) for pair in level],
+            **{name.replace(" ", "_"): list(map(self.shown, some)) for name, some in odd.items()},
             gaps=[abs(self.value(a) - self.value(b)) for a, b in pairs[:1000]],
-            answers=self.case.answers(self.name, *said.cells),
         )
+
+    def read_as(self) -> str | None:
+        """How a statement without a word of quantity is taken, where that makes a difference."""
+        said = self.said
+        if isinstance(said, Trend) or "quantifier" in said.model_fields_set:
+            return None
+        places = [split(cell) for cell in said.cells]
+        columns, rows = ({place[i] for place in places} for i in (1, 2))
+        if len(columns) > 1:
+            return "in every column"
+        best = isinstance(said, Superlative)  # "the best" says by itself among what
+        return "against every row" if len(rows) > 2 and not best else None
 
     def shown(self, pair: Pair) -> dict[str, object]:
         """A pair of cells with what they print and the gap between them."""
@@ -183,18 +253,22 @@ class Comparison:
             "gap": exact(printed[0]) - exact(printed[1]),
         }
 
-    def message(self, count: Count, against: list[Pair], level: list[Pair], no_sign: bool) -> str:
+    def message(
+        self, count: Count, verdict: AuditVerdict, odd: Mapping[str, Sequence[Pair]]
+    ) -> str:
         """What holds and what does not, in words."""
-        said = self.said
+        said, marks = self.said, ("<", "<", "=")
         word = f" ({said.word!r})" if said.word else ""
         things = "best cells are best" if isinstance(said, Superlative) else "comparisons hold"
         text = f"{count.holding} of {count.total} {things}{word}"
+        if verdict == "contradiction" and (taken := self.read_as()):
+            text += f", read as: {taken}"
         if isinstance(said, Magnitude):
             sizes = [abs(self.value(a) - self.value(b)) for a, b in said.pairs]
             text += f", gaps {float(min(sizes)):g} to {float(max(sizes)):g}"
-        if no_sign and (against or level):
-            text += "; a gap that is said to be negligible claims no sign"
-        for name, pairs, mark in (("exceptions", against, "<"), ("ties", level, "=")):
+            if said.size == "negligible" and any(odd.values()):
+                text += "; a gap that is said to be negligible claims no sign"
+        for (name, pairs), mark in zip(odd.items(), marks, strict=True):
             if pairs:
                 shown = "; ".join(self._compared(pair, mark) for pair in pairs[:6])
                 text += f"; {name}: {shown}{' …' if len(pairs) > 6 else ''}"
@@ -237,17 +311,17 @@ def _odd_words(
         f"a gap of {float(_gap(case, pair)):g} points is called {said.word or said.size!r}, and "
         f"{same} {large.word or 'large'!r} in {other}: words of size carry no claim here"
     )
-    return finding(
-        case.id,
+    return case.finding(
         CHECK,
         [*pair, *cells],
         "unsupported",
         message,
+        ONE_SCALE,
+        [name, other],
         statement=name,
         other=other,
         gap=_gap(case, pair),
         other_gap=gap,
-        answers=case.answers(name, other),
     )
 
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any, get_args
 
 from reclaim.inference.audit.cases import Case
-from reclaim.inference.audit.findings import finding
-from reclaim.records import Finding
+from reclaim.inference.audit.findings import Basis
+from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import Divergence, ProtocolValue, Reading
 from reclaim.registry.claims.files import Source
 from reclaim.registry.datasets import DATASETS
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 IN_PRINT = "printed"
+CHECK = "protocol"
+ENTERED = Basis(
+    "the claims folder enters all that print and released code say",
+    "the settings that are inferred, assumed or missing, from the authors",
+)
+ONE_RUN = Basis("the values are of one and the same training", "the configuration that was run")
 
 # What every training needs to be stated, whatever the method; `evaluate` for every evaluation.
 NEEDED = (
@@ -68,74 +74,87 @@ def too_many(parts: Sequence[int], whole: int) -> int:
 
 
 @dataclass(frozen=True)
+class Images:
+    """How many images a data set has to train and to test on, 0 where that is not known or does not
+    bound them; `cells` print one of these numbers, by the setting that they bound."""
+
+    train: int = 0
+    test: int = 0
+    cells: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Relation:
-    """What values at some paths must satisfy: `fault` is given them and the number of training
-    images of the data set (0 if unknown), and says what is wrong, "" if nothing is."""
+    """What values at some paths must satisfy under an assumption: `fault` says what is wrong, ""
+    if nothing is."""
 
     name: str
     paths: tuple[str, ...]
-    fault: Callable[[Sequence[int], int], str]
+    fault: Callable[[Sequence[int], Images], str]
+    assumption: str
 
 
-def _queue(values: Sequence[int], _: int) -> str:
+def _queue(values: Sequence[int], _: Images) -> str:
     queue, batch = values
     if rest := left_over(queue, batch):
         return f"a queue of {queue:,} is no whole number of batches of {batch:,} ({rest:,} over)"
     return ""
 
 
-def _split(values: Sequence[int], images: int) -> str:
+def _split(values: Sequence[int], images: Images) -> str:
     learnt, tested, held_out = values
-    if images and held_out and (extra := too_many((learnt, tested), images)):
+    if images.train and held_out and (extra := too_many((learnt, tested), images.train)):
         return (
-            f"{learnt:,} images to learn from and {tested:,} others of the same {images:,} to test "
-            f"on are {extra:,} too many"
+            f"{learnt:,} images to learn from and {tested:,} others of the same {images.train:,} "
+            f"to test on are {extra:,} too many"
         )
     return ""
 
 
-def _subset(values: Sequence[int], images: int) -> str:
-    if images and (extra := too_many(values, images)):
+def _subset(values: Sequence[int], images: Images) -> str:
+    if images.train and (extra := too_many(values, images.train)):
         return f"{values[0]:,} images to learn from are {extra:,} more than there are"
     return ""
 
 
-def _batch(values: Sequence[int], images: int) -> str:
-    if images and (extra := too_many(values, images)):
-        return f"a batch of {values[0]:,} is {extra:,} more than the images to learn from"
+def _tested(values: Sequence[int], images: Images) -> str:
+    if images.test and (extra := too_many(values, images.test)):
+        return f"{values[0]:,} images to test on are {extra:,} more than there are"
     return ""
 
 
-def _warm_up(values: Sequence[int], _: int) -> str:
+def _warm_up(values: Sequence[int], _: Images) -> str:
     if extra := too_many(values[:1], values[1]):
         return f"{values[0]:,} epochs of warm-up are {extra:,} more than the {values[1]:,} in all"
     return ""
 
 
-def _hardest(values: Sequence[int], _: int) -> str:
+def _hardest(values: Sequence[int], _: Images) -> str:
     if extra := too_many(values[:1], values[1]):
         return f"the {values[0]:,} hardest of a queue of {values[1]:,} are {extra:,} too many"
     return ""
 
 
-def _in_batch(values: Sequence[int], _: int) -> str:
+def _in_batch(values: Sequence[int], _: Images) -> str:
     hardest, batch = values
     if extra := too_many((hardest,), 2 * batch - 2):
         return f"the {hardest:,} hardest of a batch of {batch:,} pairs are {extra:,} too many"
     return ""
 
 
+ONCE = "no image counts twice, and the data set is the one that is named"
+FEWER = "the hardest are some of the negatives that there are"
 RELATIONS = (
-    Relation("split", ("dataset.subset", "facts.test_images", "dataset.held_out"), _split),
-    Relation("subset", ("dataset.subset",), _subset),
-    Relation("batch", ("batch",), _batch),
-    Relation("warm_up", ("optimiser.warmup_epochs", "epochs"), _warm_up),
+    Relation("split", ("dataset.subset", "facts.test_images", "dataset.held_out"), _split, ONCE),
+    Relation("subset", ("dataset.subset",), _subset, ONCE),
+    Relation("test_images", ("facts.test_images",), _tested, ONCE),
+    Relation("warm_up", ("optimiser.warmup_epochs", "epochs"), _warm_up, "the warm-up is a part"),
 )
 WITH_A_QUEUE = (
-    Relation("queue", ("twin.queue", "batch"), _queue),
-    Relation("hardest", ("knobs.hardest", "twin.queue"), _hardest),
+    Relation("queue", ("twin.queue", "batch"), _queue, "the queue takes in whole batches"),
+    Relation("hardest", ("knobs.hardest", "twin.queue"), _hardest, FEWER),
 )
-WITHOUT = (Relation("hardest", ("knobs.hardest", "batch"), _in_batch),)
+WITHOUT = (Relation("hardest", ("knobs.hardest", "batch"), _in_batch, FEWER),)
 
 
 # --- the protocols of papers ---------------------------------------------------------------------
@@ -183,9 +202,8 @@ def _facts(case: Case) -> Finding:
         message += "re-run does not reach proves nothing by itself; the authors could say it."
     about: dict[str, Any] = {"kind": "facts", "facts": len(values), "sources": counts}
     about |= open_paths | {"missing": missing, "paths": []}
-    return finding(
-        case.id, "protocol", (), "consistent" if fixed else "untestable", message, **about
-    )
+    verdict: AuditVerdict = "consistent" if fixed else "untestable"
+    return case.finding(CHECK, (), verdict, message, ENTERED, **about)
 
 
 def _missing(case: Case) -> set[str]:
@@ -205,7 +223,7 @@ def _broken(case: Case) -> Iterator[Finding]:
     held: set[str] = set()
     for recipe, dataset in _runs(case):
         protocol = case.paper.protocol_of(recipe, dataset)
-        images = DATASETS[dataset].n_train if dataset in DATASETS else 0
+        images = _images(case, protocol, dataset)
         for relation in (*RELATIONS, *(WITH_A_QUEUE if "twin.queue" in protocol else WITHOUT)):
             tried = _tried(relation, protocol, images)
             fits = [said for said, fault in tried if not fault]
@@ -213,20 +231,37 @@ def _broken(case: Case) -> Iterator[Finding]:
                 if _in_print(said) and not fault:
                     held.add(relation.name)
                 elif _in_print(said) and (relation.name, said) not in broken:
-                    made = _contradiction(case, relation, said, fault, fits)
+                    made = _contradiction(case, relation, said, fault, fits, images)
                     broken[relation.name, said] = made
     yield from broken.values()
     if held:
         message = f"Printed settings hold together in these relations: {', '.join(sorted(held))}."
         about = {"kind": "relations", "relations": sorted(held), "paths": []}
-        yield finding(case.id, "protocol", (), "consistent", message, **about)
+        yield case.finding(CHECK, (), "consistent", message, ONE_RUN, **about)
+
+
+def _images(case: Case, protocol: Mapping[str, ProtocolValue], dataset: str) -> Images:
+    """The sizes of a data set by the paper's tables and entry or the registry, the greatest.
+
+    The number of test images is not bounded by the test set where they may be held out.
+    """
+    train, test = (case.printed_images(dataset, part) for part in ("train", "test"))
+    known = DATASETS[dataset].n_train if dataset in DATASETS else 0
+    held_out = "dataset.held_out" in protocol and any(
+        said.value for said in _all_said(protocol["dataset.held_out"])
+    )
+    return Images(
+        train=max((known, *train.values())),
+        test=0 if held_out else max((case.test_images(dataset) or 0, *test.values())),
+        cells={"dataset.subset": train, "facts.test_images": test},
+    )
 
 
 Settings = tuple[Said, ...]
 
 
 def _tried(
-    relation: Relation, protocol: Mapping[str, ProtocolValue], images: int
+    relation: Relation, protocol: Mapping[str, ProtocolValue], images: Images
 ) -> list[tuple[Settings, str]]:
     """Every combination of what is said at a relation's paths, and what is wrong with it."""
     combined = islice(product(*(_said(protocol, path) for path in relation.paths)), MOST)
@@ -250,10 +285,17 @@ def _all_said(value: ProtocolValue) -> list[Said]:
 
 
 def _contradiction(
-    case: Case, relation: Relation, said: Settings, fault: str, fits: Sequence[Settings]
+    case: Case,
+    relation: Relation,
+    said: Settings,
+    fault: str,
+    fits: Sequence[Settings],
+    images: Images,
 ) -> Finding:
-    where = "; ".join(f"{path} {it.locator}" for path, it in zip(relation.paths, said, strict=True))
-    message = f"As printed, {fault} ({where})."
+    where = [f"{path} {it.locator}" for path, it in zip(relation.paths, said, strict=True)]
+    cells = images.cells.get(relation.paths[0], {})
+    where += [f"{cell} {case.paper.printed(cell)}" for cell in cells]
+    message = f"As printed, {fault} ({'; '.join(where)})."
     if fits:
         changed = min((_changes(relation, said, other) for other in fits), key=len)
         values = ", ".join(f"{path} {value}" for path, value in changed.items())
@@ -262,7 +304,8 @@ def _contradiction(
     about: dict[str, Any] = {"kind": "relation", "relation": relation.name}
     about |= {"paths": list(relation.paths), "printed": [it.value for it in said]}
     about |= {"fits": [[it.value for it in other] for other in fits]}
-    return finding(case.id, "protocol", (), "contradiction", message, **about)
+    basis = Basis(f"{ONE_RUN.assumption}; {relation.assumption}", ONE_RUN.resolve)
+    return case.finding(CHECK, cells, "contradiction", message, basis, **about)
 
 
 def _changes(relation: Relation, said: Settings, other: Settings) -> dict[str, Any]:
@@ -296,14 +339,8 @@ def _said_twice(case: Case, known: Iterable[str]) -> Iterator[Finding]:
         each = " and ".join(f"{it.value} ({it.locator})" for it in printed)
         message = f"{what}: printed are {each}; at most one is what was run. {why}"
         about = {"kind": "said_twice", "paths": list(paths), "printed": values}
-        yield finding(
-            case.id,
-            "protocol",
-            (),
-            "contradiction" if numbers else "untestable",
-            message,
-            **about,
-        )
+        verdict: AuditVerdict = "contradiction" if numbers else "untestable"
+        yield case.finding(CHECK, (), verdict, message, ONE_RUN, **about)
 
 
 def _divergent(case: Case) -> Iterator[tuple[tuple[str, ...], str, list[Said], str]]:

@@ -16,12 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from reclaim.inference.audit.cases import Case, fraction
-from reclaim.inference.audit.findings import finding
+from reclaim.inference.audit.cases import Case, fraction, last_digit
+from reclaim.inference.audit.findings import Basis
 from reclaim.inference.audit.gap import Claimed, claimed_gaps
 from reclaim.inference.audit.sizes import sizes
 from reclaim.records import AuditVerdict, Finding
 from reclaim.registry.claims import Trend, ValueClaim, split
+
+CHECK = "selection"
+CHOSEN = Basis(
+    "the settings were compared on the test set, and at the upper end err independently and are "
+    "equally good; other seeds would add to the luck",
+    "the accuracy on images that chose nothing, or a validation set that chose",
+)
+NOT_SHOWN = Basis(
+    "the best setting was chosen among those that a figure shows", "the numbers behind the figure"
+)
 
 
 def optimism(settings: int, images: int, accuracy: Fraction) -> float:
@@ -64,11 +74,6 @@ class Sweep:
     claims: tuple[ValueClaim, ...]
 
     @property
-    def ranked(self) -> list[ValueClaim]:
-        """The best first."""
-        return sorted(self.claims, key=fraction, reverse=True)
-
-    @property
     def knobs(self) -> str:
         """What is varied."""
         return ", ".join(dict.fromkeys(name for claim in self.claims for name in claim.knobs))
@@ -84,6 +89,15 @@ def sweeps(case: Case) -> list[Sweep]:
     return [Sweep(tuple(claims.values())) for claims in found.values() if len(claims) > 1]
 
 
+def ranked(case: Case, sweep: Sweep) -> tuple[list[ValueClaim], list[ValueClaim]]:
+    """The settings that may be the best, whatever the rounding, and the others; greater first."""
+    made = sorted(sweep.claims, key=fraction, reverse=True)
+    unit = {claim.cell: last_digit(case.fewest_decimals(claim), claim.unit) for claim in made}
+    most = max(fraction(claim) - unit[claim.cell] for claim in made)
+    best = [claim for claim in made if fraction(claim) + unit[claim.cell] > most]
+    return best, [claim for claim in made if claim not in best]
+
+
 def check(cases: Sequence[Case]) -> Iterator[Finding]:
     """A finding for every claimed gain of the best of a sweep; one for sweeps without numbers."""
     for case in cases:
@@ -91,22 +105,28 @@ def check(cases: Sequence[Case]) -> Iterator[Finding]:
         for gap in claimed_gaps(case):
             gaps.setdefault(case.entity(gap.first[0]), []).append(gap)
         for sweep in sweeps(case):
-            best, second = (case.entity(claim) for claim in sweep.ranked[:2])
-            others = {case.entity(claim) for claim in sweep.claims} - {second}
-            for gap in gaps.get(best, ()):
-                if case.entity(gap.first[1]) not in others:  # within the sweep, the second alone
-                    yield _gained(case, sweep, gap)
+            best, rest = ranked(case, sweep)
+            others = {case.entity(claim) for claim in rest[1:]}  # within it, the second alone
+            for claim in best:
+                for gap in gaps.get(case.entity(claim), ()):
+                    if case.entity(gap.first[1]) not in others:
+                        yield _gained(case, sweep, gap)
         yield from _unprinted(case)
 
 
 def _gained(case: Case, sweep: Sweep, gap: Claimed) -> Finding:
     one, other = gap.first
-    gain, best, number = fraction(one) - fraction(other), sweep.ranked[0], len(sweep.claims)
+    gain, best, number = (
+        fraction(one) - fraction(other),
+        max(sweep.claims, key=fraction),
+        len(sweep.claims),
+    )
     seen = []
     for size in sizes(case, *gap.pairs) if 0 <= fraction(best) <= 1 else ():
         most = optimism(number, size.images, fraction(best))
         about = {"images": size.images, "source": size.source, "optimism": [0.0, most]}
         seen.append(about | {"inside": explained(gain, most)})
+    names = gap.statements
     cells = dict.fromkeys((*gap.cells, *(claim.cell for claim in sweep.claims)))
     evidence: dict[str, Any] = {
         "statement": gap.statements[0],
@@ -115,20 +135,17 @@ def _gained(case: Case, sweep: Sweep, gap: Claimed) -> Finding:
         "knobs": sweep.knobs,
         "accuracy": fraction(best),
         "gain": gain,
-        "answers": case.answers(*gap.statements, *cells),
     }
     head = f"{one.printed} against {other.printed}: "
     head += f"{one.printed} is the best of {number} printed settings ({sweep.knobs})"
     if not seen:
         message = f"{head}; no number of test images is known, so its optimism cannot be bounded."
-        return finding(case.id, "selection", cells, "untestable", message, **evidence)
+        return case.finding(CHECK, cells, "untestable", message, CHOSEN, names, **evidence)
     main, *also = seen
     message = " ".join((f"{head}.", *(_says(gain, it) for it in seen)))
-    message += " It supposes that they were compared on the test set, which a validation set would "
-    message += "avoid; other seeds would add to the luck."
     verdict: AuditVerdict = "unsupported" if main["inside"] else "consistent"
     evidence |= main | {"also": also}
-    return finding(case.id, "selection", cells, verdict, message, **evidence)
+    return case.finding(CHECK, cells, verdict, message, CHOSEN, names, **evidence)
 
 
 def _says(gain: Fraction, it: dict[str, Any]) -> str:
@@ -145,5 +162,5 @@ def _unprinted(case: Case) -> Iterator[Finding]:
         if isinstance(said, Trend) and said.unprinted:
             message = f"{said.locator}: a sweep of {said.knob} without printed numbers, so neither "
             message += "the settings compared nor the gain of the best can be counted."
-            about = {"statement": name, "answers": case.answers(name)}
-            yield finding(case.id, "selection", (), "untestable", message, **about)
+            about = {"statement": name}
+            yield case.finding(CHECK, (), "untestable", message, NOT_SHOWN, [name], **about)

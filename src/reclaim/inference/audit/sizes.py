@@ -88,8 +88,8 @@ def _inferred(case: Case, claims: Sequence[ValueClaim]) -> Iterator[Size]:
 
 
 def correct(case: Case, claim: ValueClaim, images: int) -> Counts | None:
-    """The `counts` of a printed accuracy on `images` images, in its table's style."""
-    units = lattice.units(case.decimals(claim), claim.unit == "percent")
+    """The `counts` of a printed accuracy on `images` images, with the digits that it surely has."""
+    units = lattice.units(case.fewest_decimals(claim), claim.unit == "percent")
     return counts(int(fraction(claim) * units), images, units)
 
 

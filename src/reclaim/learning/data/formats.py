@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,9 +24,11 @@ from reclaim.learning.data.untrusted import (
     UNREADABLE,
     debian_members,
     fault,
+    open_tar,
     open_zip,
     pick,
     unpickle,
+    zip_content,
     zip_names,
 )
 from reclaim.records import ReclaimError
@@ -150,7 +151,7 @@ def read_cifar(facts: DatasetFacts, files: Mapping[str, Path]) -> Splits:
     test = f"{layout.folder}/{layout.test}"
     limit = 2 * int(np.prod(facts.shape(facts.n_train))) + 2**20
     try:
-        with tarfile.open(files[where], "r:gz") as tar:
+        with gzip.open(files[where]) as stream, open_tar(stream, limit) as tar:
             members = pick(tar, where, [*train, test], limit)
     except UNREADABLE as error:
         raise fault(where, f"not readable ({error})") from error
@@ -205,7 +206,7 @@ def read_tiny_imagenet(facts: DatasetFacts, files: Mapping[str, Path]) -> Splits
 
 def class_index(archive: zipfile.ZipFile, where: str, classes: int) -> dict[str, int]:
     """The label of each class: its place in `wnids.txt`."""
-    wnids = archive.read(f"{TINY}/wnids.txt").decode("ascii").split()
+    wnids = zip_content(archive, f"{TINY}/wnids.txt").decode("ascii").split()
     index = {wnid: label for label, wnid in enumerate(wnids)}
     if not len(wnids) == len(index) == classes:
         raise fault(where, f"wnids.txt names {len(index)} classes, expected {classes}")
@@ -234,7 +235,7 @@ def val_rows(
     archive: zipfile.ZipFile, where: str, index: Mapping[str, int], count: int
 ) -> list[tuple[str, int]]:
     """(member, label) of every validation image, in the order of its list of labels."""
-    lines = archive.read(f"{TINY}/val/val_annotations.txt").decode("ascii").splitlines()
+    lines = zip_content(archive, f"{TINY}/val/val_annotations.txt").decode("ascii").splitlines()
     label = {}
     for line in lines:
         name, wnid, *_ = line.split("\t")
@@ -251,7 +252,10 @@ def jpegs(facts: DatasetFacts, path: Path, rows: list[tuple[str, int]]) -> Itera
     with open_zip(path) as archive:
         for start in range(0, len(rows), TINY_BLOCK):
             part = rows[start : start + TINY_BLOCK]
-            images = [decode(facts, f"{path.name}: {name}", archive.read(name)) for name, _ in part]
+            images = [
+                decode(facts, f"{path.name}: {name}", zip_content(archive, name))
+                for name, _ in part
+            ]
             yield np.stack(images), np.array([label for _, label in part], np.int64)
 
 

@@ -55,7 +55,7 @@ def load(name: str, root: Path = ROOT) -> Images:
     for array, (kind, shape) in layout(facts).items():
         path = folder / f"{array}.npy"
         expected = manifest.files.get(path.name)
-        if expected is None or not path.is_file() or path.stat().st_size != expected.bytes:
+        if expected is None or not stamps_hold(folder, {path.name: expected}):
             raise ReclaimError(f"{path}: missing or not as its manifest says; {remedy}")
         arrays[array] = open_array(path, kind, shape, remedy)
     return Images(**arrays)

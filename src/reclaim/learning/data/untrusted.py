@@ -8,11 +8,14 @@ import pickle
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -40,8 +43,9 @@ UNPICKLABLE = (pickle.UnpicklingError, TypeError, AttributeError, ArithmeticErro
 
 def fault(where: str, what: str) -> ReclaimError:
     """The error for an archive whose pins hold and whose content is wrong all the same."""
+    line = " ".join(what.split())  # the readers' own words may be several
     return ReclaimError(
-        f"{where}: {what}; nothing was stored, take the archive from its official site"
+        f"{where}: {line}; nothing was stored, take the archive from its official site"
     )
 
 
@@ -49,26 +53,70 @@ def fault(where: str, what: str) -> ReclaimError:
 
 
 def check_name(where: str, name: str, seen: set[str]) -> None:
-    """Refuse a name that leaves the archive's folder or comes twice."""
+    """Refuse a name that leaves the archive's folder or comes twice, on whatever file system."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise fault(where, f"member {name!r} points outside the archive")
-    if str(path) in seen:
+    key = unicodedata.normalize("NFKC", str(path)).casefold()
+    if key in seen:
         raise fault(where, f"member {name!r} is there twice")
-    seen.add(str(path))
+    seen.add(key)
+
+
+MEMBERS = 8
+"""How many members of the greatest size a tar may hold in all."""
+
+XZ_MEMORY = 2**27
+"""Bytes that unpacking may need beside its result; a dictionary may ask for 4 GiB."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A stream that is never asked for more than `limit` bytes: the headers of a tar ask too."""
+
+    stream: IO[bytes] | GzipFile
+    limit: int
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes. Raises ValueError for too many."""
+        if not 0 <= size <= self.limit:
+            raise ValueError(f"asks for {size} bytes at once, over {self.limit}")
+        return self.stream.read(size)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        return self.stream.seek(place, whence)
+
+    def tell(self) -> int:
+        """The place."""
+        return self.stream.tell()
+
+
+@contextmanager
+def open_tar(stream: IO[bytes] | GzipFile, limit: int) -> Iterator[tarfile.TarFile]:
+    """An open tar of which no part is over `limit` bytes."""
+    bounded: Any = Bounded(stream, limit)
+    with tarfile.open(fileobj=bounded, mode="r:") as tar:
+        yield tar
 
 
 def tar_members(tar: tarfile.TarFile, where: str, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
     """The regular files of a tar, with their names, each of at most `limit` bytes."""
     seen: set[str] = set()
+    total = 0
     for member in tar:
         check_name(where, member.name, seen)
+        if not (member.isreg() or member.isdir()):
+            raise fault(where, f"member {member.name!r} is a link or a device")
+        total += member.size
+        if member.size > limit or total > MEMBERS * limit:
+            raise fault(
+                where,
+                f"member {member.name!r} has {member.size} bytes, over {limit}, or all of them "
+                f"have {total}, over {MEMBERS * limit}",
+            )
         if member.isdir():
             continue
-        if not member.isreg():
-            raise fault(where, f"member {member.name!r} is a link or a device")
-        if member.size > limit:
-            raise fault(where, f"member {member.name!r} has {member.size} bytes, over {limit}")
         stream = tar.extractfile(member)
         if stream is not None:
             yield str(PurePosixPath(member.name)), stream
@@ -113,22 +161,40 @@ def zip_names(archive: zipfile.ZipFile, where: str, limit: int) -> list[str]:
     return names
 
 
+def zip_content(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of a zip. One that unpacks to more than it says is a fault before it is unpacked."""
+    with archive.open(name) as file:  # `archive.read` unpacks first, and then cuts
+        return file.read(archive.getinfo(name).file_size)
+
+
 def debian_members(path: Path, folder: str, wanted: list[str], limit: int) -> dict[str, bytes]:
-    """The wanted files of one folder of a .deb: an `ar` archive that holds `data.tar.*`."""
+    """The wanted files of one folder of a .deb: an `ar` archive that holds `data.tar.xz`."""
     with path.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise fault(path.name, "not a Debian package")
         while header := file.read(60):
             name, size = header[:16].strip().rstrip(b"/").decode("latin1"), int(header[48:58])
-            if name.startswith("data.tar"):
+            if size < 0:
+                raise fault(path.name, f"member {name!r} has a length of {size}")
+            if name == "data.tar.xz":
                 break
             file.seek(size + size % 2, io.SEEK_CUR)
         else:
-            raise fault(path.name, "no data.tar in the package")
-        with tarfile.open(fileobj=io.BytesIO(file.read(size)), mode="r:*") as tar:
+            raise fault(path.name, "no data.tar.xz in the package")
+        content = unpack_xz(path.name, file.read(size), MEMBERS * limit)
+        with open_tar(io.BytesIO(content), limit) as tar:
             paths = {f"{folder}/{name}": name for name in wanted}
             found = pick(tar, path.name, list(paths), limit)
     return {paths[name]: content for name, content in found.items()}
+
+
+def unpack_xz(where: str, packed: bytes, limit: int) -> bytes:
+    """The content of an .xz, in bounded memory. Raises ReclaimError if it is cut or too long."""
+    reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+    content = reader.decompress(packed, max_length=limit)
+    if not reader.eof:
+        raise fault(where, f"is cut short or unpacks to more than {limit} bytes")
+    return content
 
 
 # --- pickles -------------------------------------------------------------------------------------
@@ -239,7 +305,7 @@ def _zipped_outline(path: Path, limit: int) -> Any:
         names = [n for n in zip_names(archive, path.name, limit) if n.endswith("/data.pkl")]
         if len(names) != 1 or sum(member.file_size for member in archive.infolist()) > limit:
             raise fault(path.name, f"{len(names)} tables of tensors, or over {limit} bytes")
-        raw = archive.read(names[0])
+        raw = zip_content(archive, names[0])
     return outline(path.name, io.BytesIO(raw), 1)
 
 

@@ -30,8 +30,8 @@ from reclaim.registry.claims.text import short
 
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-RecipeName = Annotated[str, one_of("recipe", lambda known: known.recipes)]
-DatasetName = Annotated[str, one_of("dataset", lambda known: known.datasets)]
+RecipeName = Annotated[str, one_of("recipe", lambda known: known.recipes, "methods")]
+DatasetName = Annotated[str, one_of("dataset", lambda known: known.datasets, "datasets")]
 Printed = Annotated[
     str, BeforeValidator(printed), WithJsonSchema({"type": "string", "pattern": f"^({DECIMAL})$"})
 ]

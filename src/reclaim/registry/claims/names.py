@@ -58,14 +58,15 @@ def refuse(message: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("claim", "{message}", {"message": message, "at": at})
 
 
-def one_of(kind: str, names: Callable[[Known], Collection[str]]) -> AfterValidator:
-    """A check that a name is among those that the context knows."""
+def one_of(kind: str, names: Callable[[Known], Collection[str]], entry: str) -> AfterValidator:
+    """A check that a name is among those that the context knows; others need an `entry`."""
 
     def check(name: str, info: ValidationInfo) -> str:
         if info.context is None or name in (known := names(info.context)):
             return name
         expected = ", ".join(sorted(known))
-        raise refuse(f"unknown {kind} {short(name)}; expected one of {expected}")
+        others = f"or one that paper.yaml names under '{entry}'"
+        raise refuse(f"unknown {kind} {short(name)}; expected one of {expected}, {others}")
 
     return AfterValidator(check)
 

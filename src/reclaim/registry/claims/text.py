@@ -23,6 +23,7 @@ from reclaim.registry.claims.printed import NOT_PRINTED, is_decimal
 
 YAML_BYTES = 1 << 20
 CSV_BYTES = 1 << 25
+CELLS = 100_000  # of one table; the audit takes minutes for so many
 DEPTH = 20
 
 Location = tuple[str | int, ...]
@@ -207,6 +208,8 @@ def _add_row(sheet: Sheet, line: int, fields: list[str], numbers: bool) -> None:
     if len(fields) != len(sheet.columns) + 1:
         message = f"{len(fields)} fields; expected {len(sheet.columns) + 1}"
         raise fault(sheet.file, line, message)
+    if (len(sheet.rows) + 1) * len(sheet.columns) > CELLS:
+        raise fault(sheet.file, line, f"too many cells; expected at most {CELLS:,} in a table")
     name, cells = fields[0], dict(zip(sheet.columns, fields[1:], strict=True))
     if name in sheet.rows:
         raise fault(sheet.file, line, f"duplicate row {short(name)}; expected each row once")

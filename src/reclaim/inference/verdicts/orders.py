@@ -1,0 +1,337 @@
+"""The test of what a statement claims apart from a size: signs, orders, optima, trends.
+
+A statement that u of n differences have their sign is tested by Bonferroni's partial conjunction,
+(n − u + 1) times the u-th smallest one-sided p-value (Benjamini & Heller 2008): "all" needs the
+largest, "some" n times the smallest. So is its contrary, and the smaller of the two, doubled, goes
+into the paper's family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from reclaim.inference.replication.estimates import Estimate, Transfer, quantified, transfer
+from reclaim.inference.replication.families import over_readings
+from reclaim.inference.replication.orders import Table, optimum, page
+from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Pair, Reading, Sides
+from reclaim.inference.verdicts.values import (
+    NOT_MEASURED,
+    Order,
+    measured_words,
+    order_key,
+    order_word,
+    two_sided,
+)
+from reclaim.records import Margin
+from reclaim.registry.claims import (
+    Magnitude,
+    Statement,
+    StatementClaim,
+    Superlative,
+    Trend,
+    ValueClaim,
+    split,
+)
+
+Cells = Mapping[str, ValueClaim]
+Margins = Mapping[str, Margin | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One difference that a statement claims to be positive, greater minus lesser, by reading."""
+
+    greater: ValueClaim
+    lesser: ValueClaim
+    pairs: Mapping[str, Pair | None]
+    transfers: Mapping[str, Transfer]
+
+    @property
+    def gap(self) -> Estimate | None:
+        """The difference as planned."""
+        pair = self.pairs[PLANNED.name]
+        return pair.gap if pair else None
+
+    @property
+    def transfer(self) -> Transfer:
+        """Whether its sign holds elsewhere, as planned."""
+        return self.transfers[PLANNED.name]
+
+    @property
+    def words(self) -> str:
+        """The difference in words, or nothing where it was not measured."""
+        pair = f"{self.greater.recipe} − {self.lesser.recipe}, {self.greater.metric}"
+        return f"{pair}: {measured_words(self.gap)}" if self.gap else ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A statement with what it is judged by."""
+
+    claim: StatementClaim
+    cells: Cells
+    margins: Margins
+    evidence: Evidence
+
+    @property
+    def said(self) -> Statement:
+        """What the paper says."""
+        return self.claim.statement
+
+    @cached_property
+    def named(self) -> list[ValueClaim]:
+        """The printed numbers that it speaks about."""
+        names = (f"{self.claim.paper}:{cell}" for cell in self.claim.cells)
+        return [self.cells[name] for name in names if name in self.cells]
+
+    @cached_property
+    def unmeasured(self) -> list[ValueClaim]:
+        """Those that were not measured."""
+        return [cell for cell in self.named if not self.evidence.of_claim(cell)]
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """The planned reading, then the others."""
+        return self.evidence.readings(self.named)
+
+    def cell(self, name: str) -> ValueClaim | None:
+        """A cell of this paper by its locator."""
+        return self.cells.get(f"{self.claim.paper}:{name}")
+
+    def margin(self, cell: ValueClaim) -> Margin | None:
+        """The margin of the table that a cell is in."""
+        return self.margins.get(split(cell.cell)[0])
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The statement's differences, each with the sign that the statement gives it."""
+        sign = 0 if claims_no_sign(self.said) else 1
+        found = []
+        for names in claimed_order(self.said):
+            first, second = (self.cell(name) for name in names)
+            if first is not None and second is not None:
+                pairs = {r.name: self.evidence.pair(first, second, r) for r in self.readings}
+                words = {name: transfer(sign, p.gap if p else None) for name, p in pairs.items()}
+                found.append(Part(first, second, pairs, words))
+        return found
+
+    def transfer(self, reading: Reading = PLANNED) -> Transfer:
+        """Whether the statement holds elsewhere, by its quantifier."""
+        words = [part.transfers[reading.name] for part in self.parts]
+        return quantified(words, quantifier(self.said))
+
+    def pairs(self, reading: Reading = PLANNED) -> list[Pair]:
+        """The differences that were measured under a reading."""
+        return [pair for part in self.parts if (pair := part.pairs[reading.name]) is not None]
+
+
+def claimed_order(said: Statement) -> Sequence[tuple[str, str]]:
+    """(greater, lesser) cells as a statement has them.
+
+    A printed difference has the sign of its number, a magnitude its direction; a trend orders
+    neighbours on its curve. A total orders nothing.
+    """
+    if said.kind == "difference":
+        return flipped(said.pairs, Decimal(said.printed) < 0)
+    if said.kind == "magnitude":
+        return flipped(said.pairs, said.direction == "decrease")
+    if said.kind == "trend":
+        last_rise = {"falls": 0, "peak": said.curve.index(said.at) if said.at else 0}
+        rises = last_rise.get(said.shape, len(said.curve))
+        return [(b, a) if i < rises else (a, b) for i, (a, b) in enumerate(pairwise(said.curve))]
+    return said.pairs
+
+
+def claims_no_sign(said: Statement) -> bool:
+    """Whether the sign of a statement's differences decides nothing: they are said to be nil."""
+    if said.kind == "difference":
+        return Decimal(said.printed) == 0
+    return said.kind == "magnitude" and said.size == "negligible"
+
+
+def flipped(pairs: Sequence[tuple[str, str]], flip: bool) -> Sequence[tuple[str, str]]:
+    """Pairs, the other way round if asked."""
+    return [(b, a) for a, b in pairs] if flip else pairs
+
+
+def quantifier(said: Statement) -> str:
+    """How many of a statement's differences must have their sign."""
+    if said.kind == "trend" and said.shape == "no_steady_rise":
+        return "not_all"
+    return getattr(said, "quantifier", "all")
+
+
+# --- one test of several differences -------------------------------------------------------------
+
+
+UNKNOWN = (1.0, 1.0)
+
+
+def order_of(case: Case) -> Order | None:
+    """The test of what a statement claims apart from a size; None where that is nothing."""
+    if not case.parts or (claims_no_sign(case.said) and not isinstance(case.said, Magnitude)):
+        return None
+    found = [statement_sides(case, reading) for reading in case.readings]
+    if found[0] is None:
+        return None
+    over = over_readings([s and s[1] for s in found], [s and s[0] for s in found])
+    holds = over.tost_p <= over.p
+    return Order(key_of(case), two_sided((over.tost_p, over.p)), holds)
+
+
+def key_of(case: Case) -> Hashable:
+    """What makes two statements one test: the same differences, put together in the same way."""
+    places = [
+        tuple(place for cell in (part.greater, part.lesser) if (place := case.evidence.place(cell)))
+        for part in case.parts
+    ]
+    if len(places) == 1 and not claims_no_sign(case.said):
+        return order_key(places[0])
+    curves = tuple((curve.place, curve.least, curve.falls) for curve in curves_of(case))
+    return "order", frozenset(places), quantifier(case.said), claims_no_sign(case.said), curves
+
+
+def statement_sides(case: Case, reading: Reading) -> Sides | None:
+    """One-sided p-values for a statement and against it; None where nothing of it was measured."""
+    curves = [curve.sides() for curve in curves_of(case, reading)]
+    units = [part_sides(case, part, reading) for part in case.parts]
+    if all(unit is None for unit in units):
+        return None
+    given = [unit or UNKNOWN for unit in units]
+    if curves and isinstance(case.said, Trend) and case.said.at is None:
+        (rise, contrary), step = curves[0], at_least(1, [unit[1] for unit in given])
+        return rise, min(1.0, 2 * min(contrary, step))  # one clear step back is no rise
+    return conjunction(curves or given, quantifier(case.said))
+
+
+def conjunction(sides: Sequence[Sides], said: str) -> Sides:
+    """p-values for and against a statement about several differences, by its quantifier.
+
+    >>> conjunction([(0.01, 0.99), (0.2, 0.8)], "all")
+    (0.2, 1.0)
+    >>> conjunction([(0.01, 0.99), (0.2, 0.8)], "some")
+    (0.02, 0.99)
+    """
+    n, half = len(sides), len(sides) // 2 + 1
+    hold, contrary = [s[0] for s in sides], [s[1] for s in sides]
+    return {
+        "all": (at_least(n, hold), at_least(1, contrary)),
+        "almost_all": (at_least(half, hold), at_least(half, contrary)),
+        "most": (at_least(half, hold), at_least(half, contrary)),
+        "some": (at_least(1, hold), at_least(n, contrary)),
+        "none": (at_least(n, contrary), at_least(1, hold)),
+        "not_all": (at_least(1, contrary), at_least(n, hold)),
+    }[said]
+
+
+def at_least(count: int, p: Sequence[float]) -> float:
+    """p-value that at least so many hypotheses are false, however the tests hang together."""
+    return min(1.0, (len(p) - count + 1) * sorted(p)[count - 1])
+
+
+def part_sides(case: Case, part: Part, reading: Reading) -> Sides | None:
+    """One-sided p-values for and against one claimed difference; None where there is no test.
+
+    A difference said to be negligible is one within the margin, and none beyond it.
+    """
+    pair = part.pairs[reading.name]
+    if pair is None:
+        return None
+    if not claims_no_sign(case.said):
+        return pair.sides()
+    margin = case.margin(part.greater)
+    if margin is None:
+        return UNKNOWN
+    above, below = pair.sides(margin.points), pair.sides(-margin.points)
+    if above is None or below is None:
+        return None
+    return max(above[1], below[0]), min(1.0, 2 * min(above[0], below[1]))
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A knob's curve, seeds by cells (None: not measured), and what is said of it.
+
+    `place` is that of the printed optimum, the `least` or the greatest; without one it is said to
+    rise, or to fall where `falls`.
+    """
+
+    table: Table | None
+    place: int | None = None
+    least: bool = False
+    falls: bool = False
+
+    def sides(self) -> Sides:
+        """One-sided p-values for and against what is said.
+
+        An optimum: that it is the only one left of those that may be the best, and that it is not
+        among them (multiple comparisons with the best); halved, as both come from one set, which
+        makes no two chances of them. A rise or fall: Page's exact test over seeds.
+        """
+        if self.table is None:
+            return UNKNOWN
+        if self.place is None:
+            found = page(self.table)
+            return (found.p_fall, found.p_rise) if self.falls else (found.p_rise, found.p_fall)
+        best = optimum(self.table, smallest=self.least)
+        if best is None:
+            return UNKNOWN
+        others = max(p for i, p in enumerate(best.p) if i != self.place)
+        return others / 2, best.p[self.place] / 2
+
+
+def curves_of(case: Case, reading: Reading = PLANNED) -> list[Curve]:
+    """The curves that a statement is about; none where it is of another kind.
+
+    Once seeds were added no test of a whole curve holds at every look, and it is taken difference
+    by difference.
+    """
+    said = case.said
+    if any(pair.start is not None for pair in case.pairs(reading)):
+        return []
+    if isinstance(said, Superlative):
+        return swept(case, said, reading)
+    if not isinstance(said, Trend) or not said.curve or said.shape == "no_steady_rise":
+        return []
+    place = None if said.at is None else said.curve.index(said.at)
+    return [Curve(seed_table(case, said.curve, reading), place, falls=said.shape == "falls")]
+
+
+def swept(case: Case, said: Superlative, reading: Reading) -> list[Curve]:
+    """The printed optimum of each column of a sweep; none where rows are different recipes."""
+    cells = {name: cell for name in said.among if (cell := case.cell(name)) is not None}
+    if len({cell.recipe for cell in cells.values()}) > 1 or len(cells) < len(said.among):
+        return []
+    found = []
+    for best in said.best:
+        curve = [name for name in cells if split(name)[1] == split(best)[1]]
+        if best not in curve or len(curve) <= 2:
+            return []
+        table = seed_table(case, curve, reading)
+        found.append(Curve(table, curve.index(best), least=said.direction == "least"))
+    return found
+
+
+def seed_table(case: Case, curve: Sequence[str], reading: Reading) -> Table | None:
+    """Measured values, seeds by cells, of the seeds that all have; None for fewer than two."""
+    cells = [case.cell(name) for name in curve]
+    values = [case.evidence.of_claim(cell, reading) if cell else {} for cell in cells]
+    seeds = [seed for seed in values[0] if all(seed in other for other in values)]
+    if len(seeds) < 2:
+        return None
+    return np.array([[column[seed] for column in values] for seed in seeds])
+
+
+def reading_word(case: Case, reading: Reading) -> str:
+    """What a claimed order comes to under one reading, not adjusted."""
+    sides = statement_sides(case, reading)
+    return order_word(two_sided(sides), sides[0] <= sides[1]) if sides else NOT_MEASURED

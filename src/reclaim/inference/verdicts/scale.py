@@ -1,0 +1,254 @@
+"""Judging a scale: every paper's claims, and the files that it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reclaim import records
+from reclaim.inference.controls import controls
+from reclaim.inference.measurements import digest, read
+from reclaim.inference.replication.families import benjamini_hochberg
+from reclaim.inference.replication.noise import agreement, noise_floor
+from reclaim.inference.replication.orders import Ranking, ranking, worst
+from reclaim.inference.stale import marks, with_marks
+from reclaim.inference.verdicts.evidence import Evidence, Place, margins_of, unit_of
+from reclaim.inference.verdicts.statements import repeated_draft, statement_draft
+from reclaim.inference.verdicts.values import OPEN, Draft, order_word, settle, value_draft
+from reclaim.inference.verdicts.wanted import seeds_wanted
+from reclaim.records import REHEARSAL, Noise, Plan, RankingVerdict, ReclaimError, Verdict, Verdicts
+from reclaim.registry.claims import Paper, ValueClaim, exact, load_papers, split
+from reclaim.registry.datasets import DATASETS
+from reclaim.registry.jobs import (
+    RESULTS,
+    added_runs,
+    committed_plan,
+    extension_path,
+    plan_path,
+    read_plan,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASUREMENTS = Path("measurements.csv")
+
+
+def judge(
+    scale: str,
+    papers: Mapping[str, Paper],
+    plan: Plan,
+    measurements: pd.DataFrame,
+    results: Path | None = None,
+    added: frozenset[str] = frozenset(),
+) -> Verdicts:
+    """One verdict for every claim of every paper, in the papers' order.
+
+    `results` is the scale's folder, whose predictions are looked at; `added` are the ids of runs
+    that were planned after a look at results. Raises ReclaimError for another scale, rows that the
+    plan does not explain, or predictions of different images.
+    """
+    source = MEASUREMENTS if results is None else results / MEASUREMENTS
+    evidence = Evidence.of(scale, papers, plan, measurements, source, results, added)
+    return judged_by(evidence, digest(measurements))
+
+
+def judged_by(evidence: Evidence, measurements: str) -> Verdicts:
+    """The verdicts from evidence; `measurements` is the hash of their file."""
+    papers = evidence.papers.values()
+    judged = [verdict for paper in papers for verdict in settle(list(drafts_of(paper, evidence)))]
+    return Verdicts(
+        scale=evidence.scale,
+        measurements=measurements,
+        verdicts=tuple(overview(judged)),
+        rankings=tuple(found for paper in papers for found in rankings_of(paper, evidence)),
+        noise=tuple(noise_of(evidence)),
+    )
+
+
+def overview(judged: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts with what Benjamini and Hochberg make of all papers' differences together."""
+    fields = ("p", "order_p")
+    found = [
+        (i, field)
+        for i, v in enumerate(judged)
+        for field in fields
+        if getattr(v, field) is not None
+    ]
+    p = benjamini_hochberg([getattr(judged[i], field) for i, field in found])
+    update: dict[int, dict[str, float]] = {}
+    for (i, field), value in zip(found, p, strict=True):
+        update.setdefault(i, {})[f"{field}_overview"] = value
+    return [verdict.model_copy(update=update.get(i, {})) for i, verdict in enumerate(judged)]
+
+
+def drafts_of(paper: Paper, evidence: Evidence) -> Iterator[Draft]:
+    """The drafts on one paper: its numbers, then its statements."""
+    cells = evidence.cells(paper.id)
+    margins = margins_of(paper, cells)
+    for claim in evidence.claims[paper.id]:
+        if isinstance(claim, ValueClaim):
+            yield value_draft(claim, cells, margins[split(claim.cell)[0]], evidence)
+        elif claim.statement.kind == "value":
+            yield repeated_draft(claim, cells, margins, evidence)
+        else:
+            yield statement_draft(claim, cells, margins, evidence)
+
+
+def judge_scale(scale: str, results: Path = RESULTS) -> Path:
+    """Judge a scale's gathered measurements; writes verdicts.json and seeds_wanted.json.
+
+    Returns the path of the verdicts. Raises ReclaimError for a missing or faulty plan, claim,
+    measurement or prediction; nothing is written then.
+    """
+    plan, folder = plan_of(scale, results), results / scale
+    measured = read(folder / MEASUREMENTS)
+    further = extension_path(scale, results).is_file()
+    added = added_runs(scale, results) if further else frozenset[str]()
+    papers = load_papers()
+    evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
+    there = (folder / "runs").is_dir()  # without runs nothing says what made the measurements
+    marked = marks(plan, papers, results) if there else {}
+    verdicts = with_marks(judged_by(evidence, digest(measured)), marked)
+    wanted = seeds_wanted(verdicts, evidence)
+    records.write(folder / "seeds_wanted.json", wanted)
+    records.write(folder / "verdicts.json", verdicts)
+    return folder / "verdicts.json"
+
+
+def judged(
+    scale: str, results: Path = RESULTS, papers: Mapping[str, Paper] | None = None
+) -> tuple[Verdicts, pd.DataFrame, pd.DataFrame]:
+    """What was judged, for the report: verdicts, measurements, and recipes beside controls.
+
+    `papers` are the present claims, loaded if not given. Raises ReclaimError where the verdicts are
+    missing, stale (other measurements or claims) or of another scale.
+    """
+    remedy = f"run `reclaim judge --scale {scale}`"
+    path = results / scale / "verdicts.json"
+    plan = plan_of(scale, results)
+    verdicts = records.read(path, Verdicts, remedy)
+    measured = read(results / scale / MEASUREMENTS)
+    if (verdicts.scale, verdicts.measurements) != (scale, digest(measured)):
+        raise ReclaimError(f"{path}: not made from the present measurements; {remedy}")
+    known = load_papers() if papers is None else papers
+    claims = [claim.id for paper in known.values() for claim in paper.claims]
+    if claims != [verdict.claim for verdict in verdicts.verdicts]:
+        raise ReclaimError(f"{path}: not made from the present claims; {remedy}")
+    return verdicts, measured, controls(measured, plan)
+
+
+def plan_of(scale: str, results: Path = RESULTS) -> Plan:
+    """The plan that measurements are judged by: with its sweeps and further seeds, as they are.
+
+    Raises ReclaimError for a scale without a plan, and for a rehearsal, which measures nothing.
+    """
+    if scale == REHEARSAL:
+        raise ReclaimError(
+            "a rehearsal measures nothing: two steps on made-up images; judge and report take "
+            "the results of other scales"
+        )
+    plan = read_plan(scale, True, results)
+    if not plan_path(scale, sweeps=True).is_file():
+        return plan
+    return plan.model_copy(update={"not_run": committed_plan(scale).not_run})
+
+
+# --- what stands beside the verdicts -------------------------------------------------------------
+
+
+WORDS = {"reproduced": "holds", "not reproduced": "reversed", OPEN: "open"}  # at transfer scales
+ROWS = range(3, 51)  # two are a difference, and of more than fifty no reader compares all pairs
+
+
+def rankings_of(paper: Paper, evidence: Evidence) -> Iterator[RankingVerdict]:
+    """The ranking of every printed column of which three different rows were measured."""
+    columns: dict[str, list[ValueClaim]] = {}
+    for claim in evidence.cells(paper.id).values():
+        table, column, _ = split(claim.cell)
+        columns.setdefault(f"{table}[{column}]", []).append(claim)
+    for name, claims in columns.items():
+        found = ranking_of(name, claims, evidence)
+        if found is not None:
+            yield found
+
+
+def ranking_of(name: str, claims: list[ValueClaim], evidence: Evidence) -> RankingVerdict | None:
+    """A column's ranking beside ours, by the seeds that all its measured rows have."""
+    distinct: dict[Place | None, ValueClaim] = {}
+    for claim in claims:
+        distinct.setdefault(evidence.place(claim), claim)
+    cells = [claim for place, claim in distinct.items() if evidence.values(place)]
+    if len(cells) not in ROWS:
+        return None
+    values = [evidence.of_claim(claim) for claim in cells]
+    seeds = [seed for seed in values[0] if all(seed in other for other in values)]
+    if len(seeds) < 2:
+        return None
+    table = np.array([[column[seed] for column in values] for seed in seeds])
+    found = ranking([exact(claim.printed) * unit_of(claim) for claim in cells], table)
+    return None if found is None else verdict_of(name, cells, found, evidence)
+
+
+def verdict_of(
+    name: str, cells: list[ValueClaim], found: Ranking, evidence: Evidence
+) -> RankingVerdict:
+    """The worst of the printed neighbours, each at its share of α (Bonferroni in the column)."""
+    many = len(found.adjacent)
+    words = [
+        order_word(min(1.0, many * pair.test.p), pair.test.mean > 0) if pair.test else OPEN
+        for pair in found.adjacent
+    ]
+    named = {word: WORDS[word] if evidence.transfers else str(word) for word in words}
+    adjacent = tuple(
+        (cells[pair.first].cell, cells[pair.second].cell, named[word])
+        for pair, word in zip(found.adjacent, words, strict=True)
+    )
+    return RankingVerdict(
+        paper=cells[0].paper, column=name, cells=tuple(claim.cell for claim in cells),
+        tau=found.tau, interval=found.interval, separable=found.separable, pairs=found.pairs,
+        adjacent=adjacent, verdict=named[worst(words)],
+    )  # fmt: skip
+
+
+def noise_of(evidence: Evidence) -> Iterator[Noise]:
+    """The noise of the top-1 of every planned config that has two seeds or more."""
+    for config, run in evidence.measured.configs.items():
+        if run.variant:
+            continue
+        for protocol, metric in evidence.measured.values.get(config, {}):
+            if metric == "top1":
+                yield from noise_at((config, protocol, metric), evidence)
+
+
+def noise_at(place: Place, evidence: Evidence) -> Iterator[Noise]:
+    """The noise of one config by one protocol."""
+    config, protocol, metric = place
+    values, run = evidence.values(place), evidence.measured.configs[config]
+    if len(values) < 2:
+        return
+    runs = {seed: evidence.runs[config][seed] for seed in values}
+    found = evidence.images and evidence.images.correct(runs, protocol, metric)
+    images = len(found[0].labels) if found else test_images(evidence, config)
+    if images is None:
+        return
+    floor = noise_floor(list(values.values()), images, agreement(found[1]) if found else None)
+    yield Noise(
+        config=config, recipe=run.recipe, dataset=run.dataset, protocol=protocol, metric=metric,
+        seeds=len(values), images=images, mean=sum(values.values()) / len(values),
+        run_sd=floor.run_sd or 0.0, run_sd_interval=floor.interval, bound=floor.bound,
+        plug_in=floor.plug_in,
+    )  # fmt: skip
+
+
+def test_images(evidence: Evidence, config: str) -> int | None:
+    """How many images a config is tested on; None for an unknown data set."""
+    known, run = evidence.plan.configs.get(config), evidence.measured.configs[config]
+    facts = DATASETS.get(run.dataset)
+    if facts is None:
+        return None
+    held_out = known and known.dataset.held_out and known.dataset.subset
+    return facts.n_train - held_out if held_out else facts.n_test

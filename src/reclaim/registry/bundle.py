@@ -1,0 +1,287 @@
+"""A scale's evidence under one hash, so that any changed bit of it is found and named.
+
+The evidence: what was measured and judged, each run's manifest and files, each evaluation's metrics
+and per-image predictions; with the hashes of the code, the environment's lock and the data.
+Encoders are large and may be left out of a copy; nothing else may. What is made from the evidence
+is no part of it: the page, logs, job files, checkpoints.
+
+The tree is that of the folders. A file's hash is that of its stamp, a folder's that of the names
+and hashes in it (`records.content_hash` of both: a stamp is never taken for a folder).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from reclaim.records import (
+    Bundle,
+    EvaluationManifest,
+    FileStamp,
+    Plan,
+    ReclaimError,
+    RunManifest,
+    Verdicts,
+    content_hash,
+    read,
+    render,
+    stamp,
+    stamps_hold,
+)
+from reclaim.registry import jobs
+
+BUNDLE, TABLE, VERDICTS = "bundle.json", "measurements.csv", "verdicts.json"
+WHERE_THERE = ("plan.json", "seeds_wanted.json")  # seeds added to the plan, and those to add
+LOCK = Path("envs/requirements.lock")
+BESIDE = (
+    BUNDLE, "benchmarks", "checkpoints", "curves.csv", "jobs", "logs", "recertify", "report.html",
+    "summary.json",
+)  # fmt: skip
+"""What lies in the same folder and is no evidence."""
+PROVENANCE = "provenance.json"
+ADDED = "added"
+DEEPEST = 8  # folders within folders: evidence has four, and links may lead in a circle
+Runs = dict[str, RunManifest]
+Evaluations = dict[str, EvaluationManifest]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file of a bundle that is not as it was, and how."""
+
+    path: str
+    what: str
+
+
+# --- making one ----------------------------------------------------------------------------------
+
+
+def make(scale: str, folder: Path, lock: Path = LOCK) -> Bundle:
+    """The bundle of what the table of measurements in a folder rests on.
+
+    Raises ReclaimError if a run or an evaluation of it is damaged or missing, or the verdicts are
+    not on these measurements.
+    """
+    runs, measured = _manifests(folder)
+    table, remedy = stamp(folder / TABLE), f"run `reclaim judge --scale {scale}`"
+    if read(folder / VERDICTS, Verdicts, remedy).measurements != table.sha256:
+        raise ReclaimError(f"{folder / VERDICTS}: not made from the present {TABLE}; {remedy}")
+    more = [name for name in WHERE_THERE if (folder / name).is_file()]
+    files = {TABLE: table} | {name: stamp(folder / name) for name in (VERDICTS, *more)}
+    for place, run in runs.items():
+        files |= _stamped(folder, place, "run.json", run.files, scale)
+    for place, evaluation in measured.items():
+        files |= _stamped(folder, place, "metrics.json", evaluation.files, scale)
+    if not lock.is_file():
+        raise ReclaimError(f"{lock}: not found; run reclaim in the project's top folder")
+    facts = _facts(runs, measured) | {"environment": stamp(lock).sha256}
+    branches = _branches(facts, files)
+    return Bundle(
+        scale=scale, root=content_hash(branches), branches=branches,
+        facts=dict(sorted(facts.items())), files=dict(sorted(files.items())),
+    )  # fmt: skip
+
+
+def _manifests(folder: Path) -> tuple[Runs, Evaluations]:
+    """What a table of measurements was made of, by the folder it lies in."""
+    runs: Runs = {}
+    measured: Evaluations = {}
+    for recipe, run, kind in sorted(_rows(folder / TABLE)):
+        place = jobs.run_folder(Path(), recipe, run).as_posix()
+        made = read(folder / place / "run.json", RunManifest, "train the run again")
+        where = jobs.evaluation_folder(Path(), recipe, run, kind).as_posix()
+        path = folder / where / "metrics.json"
+        found = read(path, EvaluationManifest, "evaluate the run again")
+        if found.run_manifest != content_hash(made):
+            raise ReclaimError(f"{path}: not of the run that is there; evaluate the run again")
+        runs[place], measured[where] = made, found
+    return runs, measured
+
+
+def _rows(table: Path) -> set[tuple[str, str, str]]:
+    """Recipe, run and protocol of a table's rows."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {(row["recipe"], row["run"], row["protocol"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise ReclaimError(f"{table}: not readable ({error}); run `reclaim gather`") from error
+
+
+def _stamped(
+    folder: Path, place: str, manifest: str, files: Mapping[str, FileStamp], scale: str
+) -> dict[str, FileStamp]:
+    """The stamps of a manifest and of its files, all of them whole; encoders may not be there."""
+    there = {
+        name: given
+        for name, given in files.items()
+        if name not in jobs.ENCODERS.values() or (folder / place / name).exists()
+    }
+    if not stamps_hold(folder / place, there):
+        raise ReclaimError(
+            f"{folder / place}: damaged; run `snakemake --cores all --config scale={scale}`"
+        )
+    named = {**files, manifest: stamp(folder / place / manifest)}
+    return {f"{place}/{name}": given for name, given in named.items()}
+
+
+def _facts(runs: Runs, measured: Evaluations) -> dict[str, str]:
+    """The hash of all code that made them, and that of each data set they learned from."""
+    facts = {"code": content_hash(_codes(runs, measured))}
+    for place, run in runs.items():
+        if facts.setdefault(f"data/{run.dataset}", run.data) != run.data:
+            raise ReclaimError(f"{place}: learned from other images than the runs before it")
+    return facts
+
+
+def _codes(runs: Runs, measured: Evaluations) -> dict[str, str]:
+    """The hash of the code that made each run and evaluation, by its folder."""
+    return {place: run.code for place, run in runs.items()} | {
+        place: evaluation.code for place, evaluation in measured.items()
+    }
+
+
+def _branches(facts: Mapping[str, str], files: Mapping[str, FileStamp]) -> dict[str, str]:
+    """The hashes one level below the root."""
+    leaves = {tuple(name.split("/")): content_hash(given) for name, given in files.items()}
+    leaves |= {("facts", *name.split("/")): given for name, given in facts.items()}
+    return _children(leaves)
+
+
+def _children(leaves: Mapping[tuple[str, ...], str]) -> dict[str, str]:
+    """The hashes of what lies in a folder, from those of all leaves below it."""
+    below: dict[str, dict[tuple[str, ...], str]] = {}
+    for (first, *rest), given in leaves.items():
+        below.setdefault(first, {})[tuple(rest)] = given
+    return {
+        name: part[()] if () in part else content_hash(_children(part))
+        for name, part in sorted(below.items())
+    }
+
+
+# --- checking one --------------------------------------------------------------------------------
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """The bundle of a folder, its root computed anew from all that it lists.
+
+    Raises ReclaimError if it is not there, or not as it was written.
+    """
+    path = folder / BUNDLE
+    bundle = read(path, Bundle, "get the file again, or run `reclaim bundle` where it was made")
+    branches = _branches(bundle.facts, bundle.files)
+    whole = (bundle.branches, bundle.root) == (branches, content_hash(branches))
+    if not whole or path.read_bytes() != render(bundle).encode():
+        raise ReclaimError(f"{path}: changed: its root is not that of what it lists; get it again")
+    for name in bundle.files:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts or "/".join(parts) != name:
+            raise ReclaimError(f"{path}: lists {name!r}, which is no place inside its folder")
+    return bundle
+
+
+def check(folder: Path) -> tuple[Bundle, list[Fault]]:
+    """A folder's bundle, and every file that is not as it says: changed, missing, added, renamed.
+
+    Raises ReclaimError if the bundle itself is not as it was written.
+    """
+    bundle = open_bundle(folder)
+    there = set(_found(folder))
+    added = {name for name in there - set(bundle.files) if not _is_beside(name)}
+    faults: list[Fault] = []
+    for name, given in bundle.files.items():
+        if name in there:
+            if change := _change(folder, name, given):
+                faults.append(Fault(name, change))
+        elif not is_encoder(name):
+            moved = [other for other in sorted(added) if not _change(folder, other, given)]
+            faults.append(Fault(name, f"renamed to {moved[0]}" if moved else "missing"))
+            added -= set(moved[:1])
+    faults += [Fault(name, ADDED) for name in added]
+    if not faults and bundle.facts != _facts(*_manifests(folder)) | _environment(bundle):
+        faults.append(Fault(BUNDLE, "its facts are not those of the manifests that it lists"))
+    return bundle, sorted(faults, key=lambda fault: fault.path)
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a file of a bundle is an encoder, which a copy may do without."""
+    return name.startswith("runs/") and PurePosixPath(name).name in jobs.ENCODERS.values()
+
+
+def _environment(bundle: Bundle) -> dict[str, str]:
+    return {"environment": bundle.facts.get("environment", "")}
+
+
+def _found(folder: Path, below: str = "") -> Iterator[str]:
+    """All files in a folder, by their path in it."""
+    with os.scandir(folder / below) as entries:
+        for entry in entries:
+            name = f"{below}{entry.name}"
+            if entry.is_dir() and name.count("/") < DEEPEST:
+                yield from _found(folder, f"{name}/")
+            else:
+                yield name
+
+
+def _is_beside(name: str) -> bool:
+    return name.partition("/")[0] in BESIDE or name.endswith(f"/{PROVENANCE}")
+
+
+def _change(folder: Path, name: str, given: FileStamp) -> str:
+    """What is wrong with a file that is there; nothing where it is as it was."""
+    path = folder / name
+    if not path.is_file():
+        return "no file"
+    if (size := path.stat().st_size) != given.bytes:
+        return f"{size} bytes long instead of {given.bytes}"
+    return "" if stamp(path) == given else "changed"
+
+
+def summary(folder: Path, bundle: Bundle) -> str:
+    """What a whole bundle holds, in a line: its root is what two people compare."""
+    files = [name for name in bundle.files if not is_encoder(name)]
+    there = sum((folder / name).is_file() for name in set(bundle.files) - set(files))
+    runs = sum(name.endswith("/run.json") for name in files)
+    return (
+        f"root {bundle.root}\n{len(files)} files of {runs} runs and {there} of "
+        f"{len(bundle.files) - len(files)} encoders are as they were"
+    )
+
+
+def notes(folder: Path, bundle: Bundle, lock: Path = LOCK, data: Path = jobs.DATA) -> list[str]:
+    """In what a whole bundle differs from the present checkout: none of it makes it less whole."""
+    said = []
+    if not lock.is_file() or stamp(lock).sha256 != bundle.facts.get("environment"):
+        said.append(f"its environment is not that of {lock} here")
+    for fact, given in bundle.facts.items():
+        name = fact.removeprefix("data/")
+        stored = fact != name and (data / name / "manifest.json").is_file()
+        if stored and jobs.data_hash(name, data) != given:
+            said.append(f"its {name} are not the arrays in {data / name} here")
+    other = _of_other_code(folder, bundle)
+    if other:
+        said.append(f"{len(other)} of its results are of other code than is here: {other[0]}")
+    return said
+
+
+def _of_other_code(folder: Path, bundle: Bundle) -> list[str]:
+    """The runs and evaluations that the present plan and code would not make so; none without."""
+    try:
+        plan = jobs.read_plan(bundle.scale, sweeps=True)
+    except ReclaimError:
+        return []
+    present, made = _present_codes(plan), _codes(*_manifests(folder))
+    return [place for place, code in made.items() if present.get(place) != code]
+
+
+def _present_codes(plan: Plan) -> dict[str, str]:
+    """The hash of the code that would make each run and evaluation of a plan, by its folder."""
+    code = {}
+    for run in plan.runs:
+        job = jobs.job_of(plan, run)
+        code[jobs.run_folder(Path(), run.recipe, run.id).as_posix()] = job.pretrain.code
+        for kind, hashed in job.evaluate.code.items():
+            code[jobs.evaluation_folder(Path(), run.recipe, run.id, kind).as_posix()] = hashed
+    return code

@@ -1,0 +1,186 @@
+"""What lies in a scale's results that no plan and code of today owns: shown, and removed if asked.
+
+A finished run of the present plan and code is never in it, nor anything that a living process has:
+each run is locked while it is looked at and removed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reclaim.records import (
+    EvaluationManifest,
+    Plan,
+    ReclaimError,
+    Run,
+    RunManifest,
+    read,
+    stamps_hold,
+)
+from reclaim.registry import jobs
+
+RUN_ID = re.compile(r"[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}-s[0-9]+")
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `records.write_bytes` names them
+OLD = 600.0  # seconds: a younger temporary file may be one that somebody writes now
+NO_PLAN = "no plan has it"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that is not needed any more, and why; `run` is whose it is, if a run's."""
+
+    path: Path
+    why: str
+    run: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the disk."""
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        return sum(path.lstat().st_size for path in files)
+
+
+def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) -> list[Leftover]:
+    """All that a plan (given with its sweeps) and the present code do not own, by path.
+
+    Checkpoints of an unfinished run stay: it goes on from them, or puts away those of other code.
+    """
+    folder, runs = results / plan.scale, {run.id: run for run in plan.runs}
+    valid = {run.id for run in plan.runs if not _why(plan, run, folder, data)}
+    found = [
+        *_runs(plan, runs, folder, data),
+        *_evaluations(plan, runs, folder),
+        *_checkpoints(runs, valid, folder),
+        *_named_by_run(runs, folder),
+        *_temporary(folder),
+    ]
+    if (folder / "recertify").is_dir():
+        found.append(Leftover(folder / "recertify", "trained again to certify other runs"))
+    paths = {left.path for left in found}
+    return sorted(
+        (left for left in found if not paths & set(left.path.parents)), key=lambda left: left.path
+    )
+
+
+def _runs(plan: Plan, runs: Mapping[str, Run], folder: Path, data: Path) -> Iterator[Leftover]:
+    """Runs that no plan has, and those that would have to be trained again."""
+    for path in folder.glob("runs/*/*"):
+        run = runs.get(path.name)
+        planned = run is not None and run.recipe == path.parent.name
+        why = _why(plan, run, folder, data) if run and planned else NO_PLAN
+        if why:
+            yield Leftover(path, why, path.name)
+
+
+def _why(plan: Plan, run: Run, folder: Path, data: Path) -> str:
+    """What is wrong with a run that is there; nothing where it is finished and valid."""
+    job = jobs.job_of(plan, run).pretrain
+    path = jobs.run_folder(folder, run.recipe, run.id) / "run.json"
+    try:
+        made = read(path, RunManifest, "")
+    except ReclaimError:
+        return "not finished" if not path.exists() else "its manifest is damaged"
+    stored = (data / run.dataset / "manifest.json").is_file()
+    present = jobs.data_hash(run.dataset, data) if stored else made.data
+    if made.data != present:
+        return "learned from other images than are there"
+    whole = jobs.finished_run(folder, job, present) is not None
+    return jobs.why_stale(made, job) or ("" if whole else "damaged, or from another encoder")
+
+
+def _evaluations(plan: Plan, runs: Mapping[str, Run], folder: Path) -> Iterator[Leftover]:
+    """Evaluations that no plan has, and those that would have to be made again."""
+    for path in folder.glob("evaluations/*/*/*"):
+        run = runs.get(path.parent.name)
+        protocols = {} if run is None else jobs.job_of(plan, run).evaluate.protocols
+        if run is None or run.recipe != path.parts[-3] or path.name not in protocols:
+            yield Leftover(path, NO_PLAN, path.parent.name)
+        elif why := _why_measured_anew(plan, run, path, folder):
+            yield Leftover(path, why, run.id)
+
+
+def _why_measured_anew(plan: Plan, run: Run, path: Path, folder: Path) -> str:
+    """What is wrong with an evaluation that is there; nothing where it is valid."""
+    job = jobs.job_of(plan, run)
+    try:
+        made = read(path / "metrics.json", EvaluationManifest, "")
+        trained = read(jobs.run_folder(folder, run.recipe, run.id) / "run.json", RunManifest, "")
+    except ReclaimError:
+        return "its manifest, or that of its run, is missing or damaged"
+    why = jobs.why_stale(trained, job.pretrain) or jobs.why_measured_anew(
+        made, job.evaluate, path.name, trained
+    )
+    return why or ("" if stamps_hold(path, made.files) else "damaged")
+
+
+def _checkpoints(
+    runs: Mapping[str, Run], valid: Collection[str], folder: Path
+) -> Iterator[Leftover]:
+    """Checkpoints and locks of runs that no plan has, and checkpoints of finished training."""
+    for path in folder.glob("checkpoints/*"):
+        name = _run_of(path)
+        if name and name not in runs:
+            yield Leftover(path, NO_PLAN, name)
+        elif name in valid and path.name == name:
+            yield Leftover(path, "the run is finished", name)
+
+
+def _named_by_run(runs: Mapping[str, Run], folder: Path) -> Iterator[Leftover]:
+    """Job files, logs and benchmarks of runs that no plan has."""
+    for kind in ("jobs", "logs", "benchmarks"):
+        for path in folder.glob(f"{kind}/*/*"):
+            name = _run_of(path)
+            if name and name not in runs:
+                yield Leftover(path, NO_PLAN, name)
+
+
+def _temporary(folder: Path) -> Iterator[Leftover]:
+    """Files that a killed process was writing."""
+    for path in folder.rglob(".*"):
+        ours = TEMPORARY.fullmatch(path.name) and path.is_file()
+        if ours and time.time() - path.stat().st_mtime > OLD:
+            yield Leftover(path, "half-written")
+
+
+def _run_of(path: Path) -> str:
+    """The run that a file is named by, if by any."""
+    found = RUN_ID.match(path.name)
+    return found.group() if found else ""
+
+
+def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
+    """Remove leftovers of a scale's folder; returns those that a living process holds.
+
+    Raises ReclaimError for one that cannot be removed.
+    """
+    held = []
+    for item in left:
+        try:
+            with _alone(folder, item.run):
+                shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(True)
+        except Timeout:
+            held.append(item)
+        except OSError as error:
+            raise ReclaimError(
+                f"{item.path}: cannot remove: {error.strerror or error}; mend the permissions"
+            ) from error
+    return held
+
+
+@contextmanager
+def _alone(folder: Path, run: str) -> Iterator[None]:
+    """No process works on the run meanwhile. Raises Timeout if one does."""
+    with ExitStack() as stack:
+        for name in (run, f"{run}-fine_tune") if run else ():
+            path = folder / "checkpoints" / f"{name}.lock"
+            if path.exists():
+                stack.enter_context(FileLock(path, timeout=0))
+        yield

@@ -1,0 +1,195 @@
+"""Did a reproduction reproduce? Two bundles of one plan, run by run.
+
+What may differ without a cause that anybody could name, the drift of one run between two machines
+or libraries, was measured: `workflow/drift.yaml` holds it with the command that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf, isnan, nan
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from reclaim.records import (
+    Bundle,
+    EvaluationManifest,
+    ReclaimError,
+    RunManifest,
+    first_fault,
+    read,
+)
+from reclaim.registry.bundle import ADDED, check
+from reclaim.registry.claims.text import read_yaml
+from reclaim.registry.jobs import ENCODERS, evaluation_folder
+
+DRIFT = Path("workflow/drift.yaml")
+REMEDY = "get the file again"
+Word = Literal["same", "same within the drift budget", "different"]
+WORDS: tuple[Word, ...] = ("same", "same within the drift budget", "different")
+Budget = Mapping[str, Mapping[str, float]]
+BUDGETS: TypeAdapter[dict[str, dict[str, dict[str, float]]]] = TypeAdapter(
+    dict[str, dict[str, dict[str, float]]]
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How a run of two bundles compares: its path, a word, and what lies behind the word."""
+
+    run: str
+    word: Word
+    why: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run and its evaluations by kind of protocol, as one bundle holds them."""
+
+    folder: Path
+    manifest: RunManifest
+    evaluations: Mapping[str, EvaluationManifest]
+
+    def folder_of(self, kind: str) -> Path:
+        """Where the evaluation by a kind of protocol lies."""
+        return evaluation_folder(self.folder, self.manifest.recipe, self.manifest.id, kind)
+
+
+def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
+    """Every run of either bundle, in order of their paths.
+
+    Raises ReclaimError for bundles of two scales, one that is not whole, or a faulty budget.
+    """
+    bundles = _whole(first), _whole(second)
+    if bundles[0].scale != bundles[1].scale:
+        raise ReclaimError(
+            f"{first} is of scale {bundles[0].scale}, {second} of {bundles[1].scale}: only runs of "
+            "one plan compare"
+        )
+    budget = budget_of(bundles[0].scale, drift)
+    ours, theirs = _runs(first, bundles[0]), _runs(second, bundles[1])
+    return [
+        Compared(place, *_judged(ours.get(place), theirs.get(place), budget))
+        for place in sorted(ours | theirs)
+    ]
+
+
+def budget_of(scale: str, drift: Path = DRIFT) -> Budget:
+    """The largest difference that drift made in each metric, by protocol; empty if not measured.
+
+    Raises ReclaimError for a file that is not a table of numbers.
+    """
+    if not drift.is_file():
+        return {}
+    value = read_yaml(drift).value
+    try:
+        return BUDGETS.validate_python(value["final"], strict=False).get(scale, {})
+    except (KeyError, TypeError) as error:
+        raise ReclaimError(f"{drift}: final is missing; make the file anew") from error
+    except ValidationError as error:
+        raise ReclaimError(f"{drift}: {first_fault(error)}; make the file anew") from error
+
+
+def _whole(folder: Path) -> Bundle:
+    """A bundle all of whose files are as they were; what lies beside them is not compared."""
+    bundle, found = check(folder)
+    faults = [fault for fault in found if fault.what != ADDED]
+    if faults:
+        raise ReclaimError(
+            f"{folder / faults[0].path}: {faults[0].what}; `reclaim verify {folder}` names all "
+            f"{len(faults)} faults"
+        )
+    return bundle
+
+
+def _runs(folder: Path, bundle: Bundle) -> dict[str, Measured]:
+    """The runs of a bundle by recipe and id."""
+    evaluations: dict[str, dict[str, EvaluationManifest]] = {}
+    runs: dict[str, RunManifest] = {}
+    for name in bundle.files:
+        *place, last = name.split("/")
+        if last == "metrics.json":
+            _, recipe, run, kind = place
+            found = read(folder / name, EvaluationManifest, REMEDY)
+            evaluations.setdefault(f"{recipe}/{run}", {})[kind] = found
+        elif last == "run.json":
+            runs["/".join(place[1:])] = read(folder / name, RunManifest, REMEDY)
+    return {place: Measured(folder, run, evaluations[place]) for place, run in runs.items()}
+
+
+def _judged(ours: Measured | None, theirs: Measured | None, budget: Budget) -> tuple[Word, str]:
+    if ours is None or theirs is None:
+        return "different", f"only in the {'second' if ours is None else 'first'}"
+    if alone := sorted(set(ours.evaluations) ^ set(theirs.evaluations)):
+        return "different", f"measured by {alone[0]} in one of them alone"
+    gaps = sorted(_gaps(ours, theirs, budget), key=lambda gap: -gap.share)
+    if gaps:
+        return (WORDS[2] if gaps[0].share > 1 else WORDS[1]), str(gaps[0])
+    if _same_bits(ours, theirs):
+        return "same", "bit for bit"
+    return "same within the drift budget", "other bits, and every metric the same"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A metric that differs between two evaluations; `budget` is 0 where no drift was measured."""
+
+    protocol: str
+    metric: str
+    first: float
+    second: float
+    budget: float
+
+    @property
+    def share(self) -> float:
+        """The difference as a multiple of the budget, without the rounding of subtraction."""
+        return round(abs(self.first - self.second) / self.budget, 9) if self.budget else inf
+
+    def __str__(self) -> str:
+        allowed = f"drift makes {self.budget:.4g}" if self.budget else "no drift was measured"
+        return (
+            f"{self.protocol} {self.metric} {self.first:.4g} and {self.second:.4g}, "
+            f"{abs(self.first - self.second):.4g} apart; {allowed}"
+        )
+
+
+def _gaps(ours: Measured, theirs: Measured, budget: Budget) -> Iterator[Gap]:
+    """The metrics that differ; one that is missing differs from all numbers."""
+    for kind, evaluation in ours.evaluations.items():
+        first, second = evaluation.metrics, theirs.evaluations[kind].metrics
+        for metric in sorted(set(first) | set(second)):
+            pair = first.get(metric, nan), second.get(metric, nan)
+            if pair[0] != pair[1]:
+                allowed = budget.get(kind, {}).get(metric, 0.0) if not isnan(sum(pair)) else 0.0
+                yield Gap(kind, metric, *pair, allowed)
+
+
+def _same_bits(ours: Measured, theirs: Measured) -> bool:
+    """Whether encoders, curve and per-image predictions are the same."""
+    learned = [
+        [side.manifest.files.get(name) for name in (*ENCODERS.values(), "curve.csv")]
+        for side in (ours, theirs)
+    ]
+    return learned[0] == learned[1] and all(
+        _same_predictions(ours, theirs, kind) for kind in ours.evaluations
+    )
+
+
+def _same_predictions(ours: Measured, theirs: Measured, kind: str) -> bool:
+    """Whether the tables are the same; another version of the library may write other bytes."""
+    sides = ours.evaluations[kind].files, theirs.evaluations[kind].files
+    if sides[0] == sides[1]:
+        return True
+    if set(sides[0]) != set(sides[1]):
+        return False
+    import pandas as pd
+
+    return all(
+        pd.read_parquet(ours.folder_of(kind) / name).equals(
+            pd.read_parquet(theirs.folder_of(kind) / name)
+        )
+        for name in sides[0]
+    )

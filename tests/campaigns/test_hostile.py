@@ -1,0 +1,39 @@
+"""Every hostile input is refused in one line; none gets out, runs code or fills memory or disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reclaim.learning.data import untrusted
+from tests.campaigns.hostile import Attack, corpus, tried
+
+CORPUS = list(corpus())
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.mark.parametrize("attack", CORPUS, ids=lambda attack: f"{attack.kind}-{attack.name[:40]}")
+def test_it_is_repelled(attack: Attack, tmp_path: Path) -> None:
+    result = tried(attack, tmp_path)
+    assert result.repelled(attack), result
+
+
+def test_the_corpus_is_large_and_every_attack_in_it_another() -> None:
+    assert len({(attack.kind, attack.name) for attack in CORPUS}) == len(CORPUS) >= 60
+
+
+def test_an_attack_that_succeeds_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corpus is no better than its eyes: with the guard gone its attacks are not repelled."""
+    monkeypatch.setattr(untrusted, "check_name", lambda *_: None)
+    named = [attack for attack in CORPUS if attack.words in ("points outside", "is there twice")]
+    for number, attack in enumerate(named[:4]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert not tried(attack, folder).repelled(attack)

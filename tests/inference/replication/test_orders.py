@@ -1,0 +1,293 @@
+"""Rankings, optima and trends against libraries, tables of the time, brute force and slow loops."""
+
+import doctest
+from itertools import combinations, permutations, product
+from math import factorial, sqrt
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from reclaim.inference.replication import orders
+from reclaim.inference.replication.differences import order_ladder
+from reclaim.inference.replication.distributions import dunnett
+from reclaim.inference.replication.orders import (
+    contrast,
+    jonckheere,
+    linear,
+    optimum,
+    page,
+    ranking,
+    worst,
+)
+from tests.inference.replication.test_differences import frame
+
+EXACT = {"rel": 1e-10, "abs": 1e-10}
+
+
+def table(k: int, g: int, seed: int = 0, steps: float = 0.0) -> np.ndarray:
+    """k seeds of g settings that share what a seed fixes, rising by `steps`."""
+    rng = np.random.default_rng([seed, k, g])
+    return 80 + rng.normal(0, 2, (k, 1)) + rng.normal(0, 1, (k, g)) + steps * np.arange(g)
+
+
+def test_every_example_is_right() -> None:
+    found = doctest.testmod(orders)
+    assert found.attempted and not found.failed
+
+
+# --- a ranking -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("printed", [[5, 4, 3, 2, 1], [1, 4, 2, 5, 3], [3, 3, 1, 2, 2]])
+@pytest.mark.parametrize("seed", range(3))
+def test_tau_is_that_of_scipy(printed: list[int], seed: int) -> None:
+    values = table(4, 5, seed)
+    found = ranking(printed, values)
+    assert found is not None
+    expected = stats.kendalltau(printed, values.mean(axis=0)).statistic
+    assert found.tau == pytest.approx(expected, **EXACT)
+    assert found.interval.low <= found.tau <= found.interval.high
+    assert found.pairs == sum(a != b for a, b in combinations(printed, 2))
+
+
+@pytest.mark.parametrize("steps", [0.3, 1.0, 3.0])
+def test_the_interval_holds_every_order_that_the_tests_allow(steps: float) -> None:
+    printed, values = [4, 3, 1, 2], table(6, 4, 1, -steps)
+    found = ranking(printed, values)
+    assert found is not None
+    told_apart, signs = 0, []
+    for i, j in combinations(range(4), 2):
+        test = stats.ttest_rel(values[:, i], values[:, j])
+        claimed = np.sign(printed[i] - printed[j])
+        sure = test.pvalue < 0.05 / 6
+        told_apart += sure
+        signs.append([np.sign(test.statistic) * claimed] if sure else [-1, 1])
+    taus = [sum(choice) / 6 for choice in product(*signs)]
+    assert (found.interval.low, found.interval.high) == pytest.approx((min(taus), max(taus)))
+    assert found.separable == told_apart
+
+
+def test_neighbours_are_the_settings_with_none_printed_between() -> None:
+    values = table(5, 4)
+    found = ranking([70, 90, 80, 80], values)
+    assert found is not None
+    pairs = [(pair.first, pair.second) for pair in found.adjacent]
+    assert pairs == [(2, 0), (3, 0), (1, 2), (1, 3)]
+    for pair in found.adjacent:
+        expected = stats.ttest_rel(values[:, pair.first], values[:, pair.second])
+        assert pair.test is not None
+        assert pair.test.p == pytest.approx(expected.pvalue, **EXACT)
+        assert pair.test.sign == np.sign(expected.statistic)
+
+
+def test_rankings_that_cannot_be_judged() -> None:
+    assert ranking([2, 1], table(1, 2)) is None
+    assert ranking([1, 1], table(3, 2)) is None
+    same = ranking([3, 2, 1], table(3, 3)[:, [0, 0, 1]])  # two settings became one measurement
+    assert same is not None
+    assert same.adjacent[0].test is None
+    with pytest.raises(ValueError, match="3 settings"):
+        ranking([3, 2, 1], table(3, 2))
+
+
+def test_a_ranking_is_as_good_as_its_worst_pair() -> None:
+    best, open_, bad = "reproduced", "compatible, imprecise", "not reproduced"
+    assert worst([best, open_, bad]) == bad
+    assert worst([best, open_]) == open_
+    assert worst([best]) == best
+    with pytest.raises(ValueError, match="empty"):
+        worst([])
+
+
+# --- an optimum ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 3, 6])
+def test_an_optimum_by_paired_tests(k: int) -> None:
+    values = table(k, 5, 3, 0.8)
+    found = optimum(values)
+    assert found is not None
+    for i in range(5):
+        against = [
+            stats.ttest_rel(values[:, j], values[:, i], alternative="greater").pvalue
+            for j in range(5)
+            if j != i
+        ]
+        assert found.p[i] == pytest.approx(min(1, 4 * min(against)), **EXACT)
+    assert found.best == tuple(i for i in range(5) if found.p[i] >= 0.05)
+    assert int(values.mean(axis=0).argmax()) in found.best
+
+
+def test_a_pooled_optimum_has_the_residual_of_a_block_design() -> None:
+    values = table(4, 5, 3, 0.5)
+    found = optimum(values, pooled=True)
+    residual = anova_lm(ols("x ~ C(seed) + C(image)", frame(values)).fit())["mean_sq"]["Residual"]
+    assert found is not None
+    means = values.mean(axis=0)
+    for i, p in enumerate(found.p):
+        t = max(means[j] - means[i] for j in range(5) if j != i) / sqrt(residual / 2)
+        assert p == pytest.approx(1 - dunnett(t, 4, 12), **EXACT)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_three_verdicts_on_an_optimum(pooled: bool) -> None:
+    values = table(8, 4, 2)
+    clear = optimum(values + np.array([0, 9, 0, 0]), pooled=pooled)
+    twins = optimum(values + np.array([0, 9, 9, 0]), pooled=pooled)
+    assert clear and twins
+    assert clear.best == (1,)
+    assert order_ladder(1, *clear.evidence(1)) == "reproduced"
+    assert order_ladder(1, *clear.evidence(2)) == "not reproduced"
+    assert twins.best == (1, 2)
+    assert order_ladder(1, *twins.evidence(1)) == "compatible, imprecise"
+    assert order_ladder(1, *twins.evidence(0)) == "not reproduced"
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_evidence_and_the_set_say_the_same(pooled: bool) -> None:
+    for seed in range(60):
+        found = optimum(table(4, 3, seed, 1.0), pooled=pooled)
+        assert found is not None
+        for printed in range(3):
+            sign, p = found.evidence(printed)
+            assert (sign == -1 and p < 0.05) == (printed not in found.best)
+            assert (sign == 1 and p < 0.05) == (found.best == (printed,))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_smallest_optimum_is_the_largest_of_the_negatives(pooled: bool) -> None:
+    values = table(5, 4, 1, 0.7)
+    assert optimum(values, smallest=True, pooled=pooled) == optimum(-values, pooled=pooled)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_optima_that_cannot_be_judged(pooled: bool) -> None:
+    assert optimum(table(1, 4), pooled=pooled) is None
+    assert optimum(np.ones((3, 1)) * [1.0, 2.0, 3.0], pooled=pooled) is None
+    with pytest.raises(ValueError, match="settings"):
+        optimum(np.ones((3, 1)), pooled=pooled)
+
+
+# --- a trend -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [linear(5), (1, 0, 0, 0, -1), (-1, 2, 0, 0, -1)])
+def test_a_contrast_is_one_number_a_seed(weights: tuple[float, ...]) -> None:
+    values = table(6, 5, 2, 0.4)
+    found = contrast(values, weights)
+    scores = [sum(w * y for w, y in zip(weights, row, strict=True)) for row in values]
+    expected = stats.ttest_1samp(scores, 0)
+    assert found is not None
+    assert found.p == pytest.approx(expected.pvalue, **EXACT)
+    assert found.sign == np.sign(expected.statistic)
+
+
+def test_a_contrast_sums_to_nothing() -> None:
+    with pytest.raises(ValueError, match="sum to 0"):
+        contrast(table(3, 3), (1, 1, -1))
+    with pytest.raises(ValueError, match="2 settings"):
+        contrast(table(3, 3), (1, -1))
+    assert sum(linear(6)) == 0
+
+
+@pytest.mark.parametrize(("k", "g"), [(2, 3), (3, 4), (10, 5), (4, 6)])
+@pytest.mark.parametrize("steps", [0.0, 0.5])
+def test_pages_test_is_that_of_scipy(k: int, g: int, steps: float) -> None:
+    values = table(k, g, 5, steps)
+    found = page(values)
+    rise = stats.page_trend_test(values, method="exact")
+    fall = stats.page_trend_test(values[:, ::-1], method="exact")
+    assert found.statistic == rise.statistic
+    assert (found.p_rise, found.p_fall) == pytest.approx((rise.pvalue, fall.pvalue), **EXACT)
+
+
+def page_statistic(rows: tuple[tuple[int, ...], ...]) -> int:
+    """Σ place · rank."""
+    return sum(place * rank for row in rows for place, rank in enumerate(row, 1))
+
+
+def test_pages_test_by_brute_force() -> None:
+    everything = [page_statistic(rows) for rows in product(permutations(range(1, 4)), repeat=2)]
+    for rows in product(permutations(range(1, 4)), repeat=2):
+        expected = np.mean([s >= page_statistic(rows) for s in everything])
+        assert page(np.array(rows, dtype=float)).p_rise == pytest.approx(expected, **EXACT)
+
+
+def test_ties_count_against_a_trend() -> None:
+    tied = np.array([[1.0, 1.0, 2.0], [3.0, 2.0, 3.0]])
+    broken = [
+        np.array([[1.0 + a, 1.0, 2.0], [3.0 + b, 2.0, 3.0]])
+        for a, b in product((-0.1, 0.1), repeat=2)
+    ]
+    found = page(tied)
+    assert found.p_rise == pytest.approx(max(page(each).p_rise for each in broken))
+    assert found.p_fall == pytest.approx(max(page(each).p_fall for each in broken))
+    groups = [[1.0, 2.0], [2.0, 3.0], [3.0]]
+    apart = [[[1.0, 2.0 + a], [2.0, 3.0 + b], [3.0]] for a, b in product((-0.1, 0.1), repeat=2)]
+    ranked = jonckheere(groups)
+    assert ranked.p_rise == pytest.approx(max(jonckheere(each).p_rise for each in apart))
+    assert ranked.p_fall == pytest.approx(max(jonckheere(each).p_fall for each in apart))
+
+
+def rising(groups: list[list[float]]) -> int:
+    """Pairs of values of different groups that rise."""
+    return sum(x < y for a, b in combinations(groups, 2) for x in a for y in b)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 2, 3), (3, 3), (1, 1, 1, 2)])
+def test_jonckheeres_test_by_brute_force(sizes: tuple[int, ...]) -> None:
+    cuts = np.cumsum(sizes)[:-1]
+    splits = [
+        [list(part) for part in np.split(np.array(order, dtype=float), cuts)]
+        for order in permutations(range(sum(sizes)))
+    ]
+    everything = np.array([rising(groups) for groups in splits])
+    for groups in splits[:: max(1, len(splits) // 40)]:
+        found = jonckheere(groups)
+        assert found.p_rise == pytest.approx((everything >= rising(groups)).mean(), **EXACT)
+        assert found.p_fall == pytest.approx((everything <= rising(groups)).mean(), **EXACT)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_jonckheeres_test_of_two_groups_is_that_of_mann_and_whitney(seed: int) -> None:
+    x, y = table(7, 2, seed, 0.6).T
+    found = jonckheere([list(x), list(y)])
+    expected = stats.mannwhitneyu(y, x, alternative="greater", method="exact")
+    assert (found.statistic, found.p_rise) == pytest.approx(tuple(expected), **EXACT)
+
+
+def test_jonckheeres_test_agrees_with_resampling() -> None:
+    rng, values = np.random.default_rng(8), table(6, 4, 2, 0.4).T
+    found = jonckheere([list(group) for group in values])
+    n = 20_000
+    shuffled = rng.permuted(np.tile(values.ravel(), (n, 1)), axis=1).reshape(n, 4, 6)
+    counts = sum(
+        (shuffled[:, i, :, None] < shuffled[:, j, None, :]).sum(axis=(1, 2))
+        for i, j in combinations(range(4), 2)
+    )
+    share = (counts >= found.statistic).mean()
+    assert abs(share - found.p_rise) < 4 * sqrt(found.p_rise * (1 - found.p_rise) / n)
+
+
+def test_pages_test_agrees_with_resampling() -> None:
+    rng, values = np.random.default_rng(9), table(8, 7, 2, 0.2)
+    found, n = page(values), 20_000
+    ranks = rng.permuted(np.tile(np.arange(1.0, 8.0), (n, 8, 1)), axis=2)
+    share = ((ranks @ np.arange(1, 8)).sum(axis=1) >= found.statistic).mean()
+    assert abs(share - found.p_rise) < 4 * sqrt(found.p_rise * (1 - found.p_rise) / n)
+
+
+def test_both_directions_and_the_sign() -> None:
+    up = page(np.tile(np.arange(4.0), (3, 1)))
+    down = page(np.tile(np.arange(4.0)[::-1], (3, 1)))
+    assert (up.sign, down.sign) == (1, -1)
+    assert up.p == down.p == pytest.approx(2 / factorial(4) ** 3, rel=1e-10)
+    level = page(np.ones((3, 4)))
+    assert (level.sign, level.p) == (0, 1)
+    with pytest.raises(ValueError, match="groups"):
+        jonckheere([[1.0], []])
+    with pytest.raises(ValueError, match="groups"):
+        jonckheere([[1.0]])

@@ -1,0 +1,68 @@
+"""A claim is marked where a run that it rests on is stale, in the way that it was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reclaim.inference import stale
+from reclaim.records import Verdict, Verdicts
+from reclaim.registry import jobs
+from reclaim.registry.claims import ValueClaim, load_papers
+from tests.registry import made_results
+from tests.registry.made_results import PLAN, RUNS, SCALE
+
+PAPERS = load_papers()
+NUMBERS = [claim for paper in PAPERS.values() for claim in paper.cells()]
+STATED = next(
+    claim for paper in PAPERS.values() for claim in paper.claims
+    if not isinstance(claim, ValueClaim) and claim.cells
+)  # fmt: skip
+[CELL] = [c for c in NUMBERS if (c.paper, c.cell) == (STATED.paper, STATED.cells[0])]
+OTHER = next(claim for claim in NUMBERS if claim.cell not in STATED.cells)
+SERVED = PLAN.model_copy(
+    update={
+        "runs": (
+            RUNS[0].model_copy(update={"claims": (CELL.id,)}),
+            RUNS[2].model_copy(update={"claims": (OTHER.id,)}),
+        )
+    }
+)
+
+
+def test_a_number_and_the_statements_on_it_are_marked() -> None:
+    found = {(RUNS[0].id, CELL.evaluation): "trained by other code"}
+    marked = stale.stale_claims(SERVED, PAPERS, found)
+    assert {CELL.id, STATED.id} <= set(marked)
+    assert set(marked.values()) == {"trained by other code"}
+    assert OTHER.id not in marked
+    for name in set(marked) - {CELL.id}:
+        [claim] = [c for c in PAPERS[CELL.paper].claims if c.id == name]
+        assert not isinstance(claim, ValueClaim) and CELL.cell in claim.cells
+
+
+def test_another_kind_of_measurement_marks_nothing() -> None:
+    assert stale.stale_claims(SERVED, PAPERS, {(RUNS[0].id, "geometry"): "old"}) == {}
+    assert stale.stale_claims(SERVED, PAPERS, {}) == {}
+
+
+def test_what_lies_there_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_results.write_results(tmp_path)
+    knn = CELL.model_copy(update={"evaluation": "knn"})
+    paper = PAPERS[CELL.paper]
+    monkeypatch.setattr(type(paper), "cells", lambda self: [knn] if self.id == knn.paper else [])
+    assert stale.marks(SERVED, PAPERS) == {}
+    monkeypatch.setattr(jobs, "evaluate_code", lambda kind: "edited")
+    assert stale.marks(SERVED, PAPERS)[CELL.id] == "measured by other code"
+
+
+def test_verdicts_say_so() -> None:
+    verdict = Verdict(
+        claim=CELL.id, paper=CELL.paper, kind="value", text="x", verdict="untestable", notes=("n",)
+    )  # fmt: skip
+    verdicts = Verdicts(scale=SCALE, measurements="", verdicts=(verdict,))
+    [marked] = stale.with_marks(verdicts, {CELL.id: "old"}).verdicts
+    assert marked == verdict.model_copy(update={"notes": ("n", "stale: old")})
+    assert stale.with_marks(verdicts, {OTHER.id: "old"}) == verdicts

@@ -1,0 +1,129 @@
+"""Two bundles of one plan, run by run: the same, within the drift that was measured, or not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from reclaim import cli
+from reclaim.records import ReclaimError, write
+from reclaim.registry import bundle, compare, jobs
+from tests.registry import made_results
+from tests.registry.made_results import RUNS, SCALE
+
+FIRST, SECOND, THIRD = (f"{run.recipe}/{run.id}" for run in RUNS)
+SAME, WITHIN, DIFFERENT = compare.WORDS
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A scale's results and a copy of them, both with their bundle; the first may be changed."""
+    monkeypatch.chdir(tmp_path)
+    results = made_results.write_results(tmp_path)
+    write(results / bundle.BUNDLE, bundle.make(SCALE, results))
+    shutil.copytree(results, tmp_path / "copy")
+    return results, tmp_path / "copy"
+
+
+def bundle_anew(results: Path) -> None:
+    made_results.gather(results)
+    write(results / bundle.BUNDLE, bundle.make(SCALE, results))
+
+
+def write_drift(text: str) -> None:
+    compare.DRIFT.parent.mkdir(exist_ok=True)
+    compare.DRIFT.write_text(f"command: made up\nfinal:\n  tiny: {text}\n")
+
+
+def words(pair: tuple[Path, Path]) -> dict[str, str]:
+    return {found.run: found.word for found in compare.compare(*pair)}
+
+
+def test_a_copy_is_the_same(pair: tuple[Path, Path]) -> None:
+    assert words(pair) == {FIRST: SAME, SECOND: SAME, THIRD: SAME}
+
+
+def test_other_weights_with_the_same_metrics_are_within_any_budget(
+    pair: tuple[Path, Path],
+) -> None:
+    made_results.finish(RUNS[1], pair[0], b"other weights")
+    made_results.measure(RUNS[1], pair[0], right=8)
+    bundle_anew(pair[0])
+    assert words(pair) == {FIRST: SAME, SECOND: WITHIN, THIRD: SAME}
+
+
+@pytest.mark.parametrize(
+    ("drift", "word"),
+    [
+        (None, DIFFERENT),
+        ("{knn: {top1: 0.1}}", DIFFERENT),
+        ("{knn: {top1: 0.1}, geometry: {alignment: 0.1}}", WITHIN),
+        ("{knn: {top1: 0.099}, geometry: {alignment: 0.1}}", DIFFERENT),
+    ],
+)
+def test_the_budget_decides_between_other_metrics(
+    pair: tuple[Path, Path], drift: str | None, word: str
+) -> None:
+    made_results.measure(RUNS[1], pair[0], right=9)
+    bundle_anew(pair[0])
+    if drift:
+        write_drift(drift)
+    assert words(pair) == {FIRST: SAME, SECOND: word, THIRD: SAME}
+    assert words((pair[1], pair[0])) == {FIRST: SAME, SECOND: word, THIRD: SAME}
+
+
+def test_the_worst_metric_is_named(pair: tuple[Path, Path]) -> None:
+    made_results.measure(RUNS[1], pair[0], right=9)
+    bundle_anew(pair[0])
+    write_drift("{knn: {top1: 0.01}, geometry: {alignment: 0.2}}")
+    found = {one.run: one.why for one in compare.compare(*pair)}
+    assert found[SECOND] == "knn top1 0.9 and 0.8, 0.1 apart; drift makes 0.01"
+    shown = CliRunner().invoke(cli.app, ["compare", *map(str, pair)])
+    assert shown.exit_code == 1
+    assert f"{DIFFERENT}  {SECOND}: knn top1 0.9 and 0.8" in shown.output
+    assert "2 same, 0 same within the drift budget, 1 different" in shown.output
+    write_drift("{knn: {top1: 0.1}, geometry: {alignment: 0.2}}")
+    shown = CliRunner().invoke(cli.app, ["compare", *map(str, pair)])
+    assert shown.exit_code == 0
+
+
+def test_a_run_in_one_of_them_alone_is_different(pair: tuple[Path, Path]) -> None:
+    shutil.rmtree(jobs.run_folder(pair[0], "hcl", RUNS[2].id))
+    bundle_anew(pair[0])
+    found = {one.run: (one.word, one.why) for one in compare.compare(*pair)}
+    assert found[THIRD] == (DIFFERENT, "only in the second")
+    assert {one.why for one in compare.compare(*reversed(pair))} == {
+        "bit for bit", "only in the first"
+    }  # fmt: skip
+
+
+def test_predictions_are_compared_by_what_they_say(pair: tuple[Path, Path]) -> None:
+    """Another version of the parquet library writes other bytes."""
+    path = jobs.evaluation_folder(pair[0], "hcl", RUNS[2].id, "knn") / "predictions.parquet"
+    table = pd.read_parquet(path)
+    for changed, word in ((table, SAME), (table.assign(top1=1), WITHIN)):
+        changed.to_parquet(path, index=False, compression="gzip")
+        manifest = path.parent / "metrics.json"
+        made = compare.read(manifest, compare.EvaluationManifest, "")
+        files = {path.name: bundle.stamp(path)}
+        write(manifest, made.model_copy(update={"files": files}))
+        bundle_anew(pair[0])
+        assert words(pair)[THIRD] == word
+
+
+def test_what_cannot_be_compared(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ReclaimError, match=r"bundle\.json: not found"):
+        compare.compare(pair[0], tmp_path)
+    write_drift("{knn: much}")
+    with pytest.raises(ReclaimError, match=r"drift\.yaml: tiny\.knn"):
+        compare.compare(*pair)
+    compare.DRIFT.write_text("command: made up\n")
+    with pytest.raises(ReclaimError, match=r"drift\.yaml: final is missing"):
+        compare.compare(*pair)
+    (pair[1] / "measurements.csv").write_text("gone")
+    with pytest.raises(ReclaimError, match=r"measurements\.csv: 4 bytes long .* names all 1 fault"):
+        compare.compare(*pair)
