@@ -28,6 +28,14 @@ def test_every_verb_shows_an_example(verb: str) -> None:
     assert f"Example: reclaim {verb}" in shown.output
 
 
+def test_outside_of_a_project_nothing_is_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.app, ["clean"])
+    assert "run reclaim in the project's top folder" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -29,15 +29,20 @@ def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> t
             f"other way round; run `reclaim gather --scale {scale}` and `reclaim judge` again"
         )
     made = bundle.make(scale, source)
-    fresh = reference / f".{scale}.new"
+    fresh, old = reference / f".{scale}.new", reference / f".{scale}.old"
     shutil.rmtree(fresh, ignore_errors=True)
     for name in made.files:
         if not bundle.is_encoder(name):
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / name, fresh / name)
     write(fresh / bundle.BUNDLE, made)
-    shutil.rmtree(target, ignore_errors=True)
+    if faults := bundle.check(fresh)[1]:
+        raise ReclaimError(f"{fresh / faults[0].path}: {faults[0].what} as a copy; start again")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
     fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
     return len(runs), len(plan.runs) - len(runs)
 
 
@@ -48,5 +53,5 @@ if __name__ == "__main__":
     try:
         kept, left = keep(sys.argv[1], jobs.RESULTS, jobs.RESULTS / "reference", asked)
         print(f"{kept} runs kept, {left} of the plan and its sweeps are not there")
-    except ReclaimError as error:
+    except (ReclaimError, OSError) as error:
         sys.exit(f"keep: {error}")

@@ -366,11 +366,12 @@ def verify(
         return
     if scale is not None or sweeps:
         raise ReclaimError("name a folder to check its bundle, or a --scale to check a plan's runs")
+    from reclaim.records import printable
     from reclaim.registry.bundle import check, notes, summary
 
     made, faults = check(folder)
     for fault in faults:
-        print(f"{folder / fault.path}: {fault.what}")
+        print(printable(f"{folder / fault.path}: {fault.what}"))
     if faults:
         raise typer.Exit(1)
     print(summary(folder, made))
@@ -415,7 +416,7 @@ def clean(
     from reclaim.registry import jobs
     from reclaim.registry.clean import leftovers, remove
 
-    for name in [scale] if scale else jobs.planned_scales():
+    for name in [scale] if scale else jobs.planned_scales() or ["digits"]:
         found = leftovers(jobs.read_plan(name, sweeps=True))
         for left in found:
             print(f"{left.path}: {left.why}")

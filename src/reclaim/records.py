@@ -786,10 +786,13 @@ def read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
     broken JSON, another schema version, or a field that does not fit.
     """
     try:
-        value = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        value = json.loads(raw)
+        if b"\\u" in raw:  # an escape may stand for half a character, which has no hash
+            canonical(value).encode()
     except FileNotFoundError as error:
         raise ReclaimError(f"{path}: not found; {remedy}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReclaimError(f"{path}: not readable as JSON ({error}); {remedy}") from error
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION:
@@ -808,9 +811,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
+def printable(text: str) -> str:
+    """A text on one line of a terminal: what is no printable character stands as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def first_fault(error: ValidationError) -> str:
     """The first fault of a validation error on one line: where, what, what was given."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "top level"
+    where = printable(".".join(str(part) for part in fault["loc"])) or "top level"
     given = repr(fault["input"])
     return f"{where}: {fault['msg']} (given {given if len(given) <= 60 else given[:57] + '...'})"

@@ -282,6 +282,13 @@ def test_a_relative_difference_is_judged_in_its_own_unit(paper: dict[str, Paper]
     assert judged(paper, seeds(11, sd=0.05, dcl=82.5))["relative"].size == "not reproduced"
 
 
+def test_a_difference_relative_to_nothing_has_no_size(paper: dict[str, Paper]) -> None:
+    values = seeds(11) | {"simclr": [0.0] * 10}
+    found = judged(paper, values)
+    assert (found["relative"].size, found["relative"].order) == (None, "reproduced")
+    assert found["either"].readings[1].stands == "not measured"
+
+
 def test_percent_is_read_both_ways_and_charged_for_neither_alone(paper: dict[str, Paper]) -> None:
     """0.9 % of 80 are 0.72 points: true in one way or the other, unless it is neither."""
     for dcl, best in ((80.9, "closest under in points"), (80.72, "closest under relative")):

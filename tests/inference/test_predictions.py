@@ -110,12 +110,17 @@ def spoiled(root: Path, how: str) -> str:
     if how == "rank":
         ranks[4] = 0
         return f"{write(root, 'hcl-s0', ranks)}: row 5: no label and rank"
+    if how == "text":
+        words = np.where(np.arange(IMAGES) == 4, "first", "1")
+        return f"{write(root, 'hcl-s0', words)}: row 5: no label and rank"
     path = write(root, "hcl-s0", ranks)
     path.write_bytes(b"PAR1 is not enough")
     return f"{path}: not readable as predictions"
 
 
-@pytest.mark.parametrize("how", ["order of seeds", "order of recipes", "length", "rank", "bytes"])
+@pytest.mark.parametrize(
+    "how", ["order of seeds", "order of recipes", "length", "rank", "text", "bytes"]
+)
 def test_other_images_are_refused_by_file_and_row(
     paper: dict[str, Paper], tmp_path: Path, how: str
 ) -> None:

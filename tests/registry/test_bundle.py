@@ -202,6 +202,21 @@ def test_facts_that_the_manifests_deny_are_found(results: Path) -> None:
     assert "its facts are not those" in faults(results)[bundle.BUNDLE]
 
 
+def test_another_scale_than_that_of_the_verdicts_is_found(results: Path) -> None:
+    path = results / bundle.BUNDLE
+    path.write_text(path.read_text().replace('"scale": "tiny"', '"scale": "tinz"'))
+    assert list(faults(results)) == [bundle.BUNDLE]
+    with pytest.raises(ReclaimError, match="not made from the present"):
+        bundle.make("digits", results)
+
+
+def test_a_name_that_no_terminal_shows_stands_on_one_line(results: Path) -> None:
+    (results / "a\nb\udcff\x1b[2J").write_bytes(b"")
+    shown = CliRunner().invoke(cli.app, ["verify", str(results)])
+    assert shown.exit_code == 1
+    assert shown.output.splitlines() == [f"{results}/a\\nb\\udcff\\x1b[2J: added"]
+
+
 def test_a_bundle_that_says_the_same_in_other_bytes_is_changed(results: Path) -> None:
     path = results / bundle.BUNDLE
     path.write_text(json.dumps(json.loads(path.read_text())))

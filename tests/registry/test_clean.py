@@ -163,6 +163,27 @@ def test_what_a_living_process_holds_stays(results: Path, monkeypatch: pytest.Mo
     assert not (results / "runs/hcl" / HCL).exists()
 
 
+def test_what_was_made_anew_since_it_was_listed_stays(results: Path) -> None:
+    path = results / f"runs/simclr/{SIMCLR}/run.json"
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    left = clean.leftovers(PLAN)
+    path.write_bytes(whole)
+    before = files(results)
+    assert clean.remove(left, results) == left != []
+    assert files(results) == before
+    assert found(results) == {}
+
+
+def test_a_copy_without_encoders_stays(results: Path) -> None:
+    for path in results.rglob("*.safetensors"):
+        path.unlink()
+    write_bytes(results / "checkpoints" / HCL / "1.pt", b"of the run that makes them again")
+    assert found(results) == {}
+    (results / f"runs/simclr/{SIMCLR}/curve.csv").write_bytes(b"damaged")
+    assert found(results) == {f"runs/simclr/{SIMCLR}": "damaged, or from another encoder"}
+
+
 def test_what_cannot_be_removed_is_named(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")

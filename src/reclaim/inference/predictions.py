@@ -108,7 +108,9 @@ def read(file: Path) -> Answers:
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         cause = str(error).strip().splitlines()[0]
         raise ReclaimError(f"{file}: not readable as predictions ({cause}); {REMEDY}") from error
-    labels, ranks = (table[name].to_numpy() for name in ("label", "rank"))
+    labels, ranks = (
+        pd.to_numeric(table[name], errors="coerce").to_numpy() for name in ("label", "rank")
+    )
     bad = ~((ranks >= 1) & (labels >= 0))
     if not len(labels) or bad.any():
         row = int(bad.argmax()) + 1 if len(labels) else 1

@@ -67,7 +67,8 @@ def make(scale: str, folder: Path, lock: Path = LOCK) -> Bundle:
     """
     runs, measured = _manifests(folder)
     table, remedy = stamp(folder / TABLE), f"run `reclaim judge --scale {scale}`"
-    if read(folder / VERDICTS, Verdicts, remedy).measurements != table.sha256:
+    verdicts = read(folder / VERDICTS, Verdicts, remedy)
+    if (verdicts.scale, verdicts.measurements) != (scale, table.sha256):
         raise ReclaimError(f"{folder / VERDICTS}: not made from the present {TABLE}; {remedy}")
     more = [name for name in WHERE_THERE if (folder / name).is_file()]
     files = {TABLE: table} | {name: stamp(folder / name) for name in (VERDICTS, *more)}
@@ -202,6 +203,9 @@ def check(folder: Path) -> tuple[Bundle, list[Fault]]:
     faults += [Fault(name, ADDED) for name in added]
     if not faults and bundle.facts != _facts(*_manifests(folder)) | _environment(bundle):
         faults.append(Fault(BUNDLE, "its facts are not those of the manifests that it lists"))
+    # The root does not hold the scale.
+    if not faults and bundle.scale != read(folder / VERDICTS, Verdicts, "get it again").scale:
+        faults.append(Fault(BUNDLE, "its scale is not that of the verdicts that it lists"))
     return bundle, sorted(faults, key=lambda fault: fault.path)
 
 

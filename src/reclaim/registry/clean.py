@@ -1,7 +1,7 @@
 """What lies in a scale's results that no plan and code of today owns: shown, and removed if asked.
 
 A finished run of the present plan and code is never in it, nor anything that a living process has:
-each run is locked while it is looked at and removed.
+a run is locked, and looked at once more, before anything of it is removed.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,15 +32,20 @@ RUN_ID = re.compile(r"[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}-s[0-9]+")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `records.write_bytes` names them
 OLD = 600.0  # seconds: a younger temporary file may be one that somebody writes now
 NO_PLAN = "no plan has it"
+ENCODERS = frozenset(jobs.ENCODERS.values())
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that is not needed any more, and why; `run` is whose it is, if a run's."""
+    """A file or folder that is not needed any more, and why; `run` is whose it is, if a run's.
+
+    `look` says again why: nothing where a process has made it anew since.
+    """
 
     path: Path
     why: str
     run: str = ""
+    look: Callable[[], str] | None = field(default=None, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -54,7 +60,11 @@ def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) 
     Checkpoints of an unfinished run stay: it goes on from them, or puts away those of other code.
     """
     folder, runs = results / plan.scale, {run.id: run for run in plan.runs}
-    valid = {run.id for run in plan.runs if not _why(plan, run, folder, data)}
+    valid = {
+        run.id
+        for run in plan.runs
+        if _has_encoders(folder, run) and not _why(plan, run, folder, data)
+    }
     found = [
         *_runs(plan, runs, folder, data),
         *_evaluations(plan, runs, folder),
@@ -74,10 +84,12 @@ def _runs(plan: Plan, runs: Mapping[str, Run], folder: Path, data: Path) -> Iter
     """Runs that no plan has, and those that would have to be trained again."""
     for path in folder.glob("runs/*/*"):
         run = runs.get(path.name)
-        planned = run is not None and run.recipe == path.parent.name
-        why = _why(plan, run, folder, data) if run and planned else NO_PLAN
-        if why:
-            yield Leftover(path, why, path.name)
+        if run is None or run.recipe != path.parent.name:
+            yield Leftover(path, NO_PLAN, path.name)
+            continue
+        look = partial(_why, plan, run, folder, data)
+        if why := look():
+            yield Leftover(path, why, path.name, look)
 
 
 def _why(plan: Plan, run: Run, folder: Path, data: Path) -> str:
@@ -92,8 +104,17 @@ def _why(plan: Plan, run: Run, folder: Path, data: Path) -> str:
     present = jobs.data_hash(run.dataset, data) if stored else made.data
     if made.data != present:
         return "learned from other images than are there"
-    whole = jobs.finished_run(folder, job, present) is not None
+    whole = jobs.finished_run(folder, job, present) is not None or (
+        not _has_encoders(folder, run)
+        and stamps_hold(path.parent, {k: v for k, v in made.files.items() if k not in ENCODERS})
+    )
     return jobs.why_stale(made, job) or ("" if whole else "damaged, or from another encoder")
+
+
+def _has_encoders(folder: Path, run: Run) -> bool:
+    """Whether an encoder of a run is there: a copy of a bundle may do without all of them."""
+    place = jobs.run_folder(folder, run.recipe, run.id)
+    return any((place / name).exists() for name in ENCODERS)
 
 
 def _evaluations(plan: Plan, runs: Mapping[str, Run], folder: Path) -> Iterator[Leftover]:
@@ -103,8 +124,10 @@ def _evaluations(plan: Plan, runs: Mapping[str, Run], folder: Path) -> Iterator[
         protocols = {} if run is None else jobs.job_of(plan, run).evaluate.protocols
         if run is None or run.recipe != path.parts[-3] or path.name not in protocols:
             yield Leftover(path, NO_PLAN, path.parent.name)
-        elif why := _why_measured_anew(plan, run, path, folder):
-            yield Leftover(path, why, run.id)
+            continue
+        look = partial(_why_measured_anew, plan, run, path, folder)
+        if why := look():
+            yield Leftover(path, why, run.id, look)
 
 
 def _why_measured_anew(plan: Plan, run: Run, path: Path, folder: Path) -> str:
@@ -157,7 +180,7 @@ def _run_of(path: Path) -> str:
 
 
 def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
-    """Remove leftovers of a scale's folder; returns those that a living process holds.
+    """Remove leftovers of a scale's folder; returns those that a process holds or has made anew.
 
     Raises ReclaimError for one that cannot be removed.
     """
@@ -165,6 +188,9 @@ def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
     for item in left:
         try:
             with _alone(folder, item.run):
+                if item.look is not None and not item.look():
+                    held.append(item)
+                    continue
                 shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(True)
         except Timeout:
             held.append(item)

@@ -33,7 +33,7 @@ def _tests(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.order and verdict.size:
         yield "Order and size", f"{verdict.order}; {verdict.size}"
     if verdict.sequence:
-        yield "Seeds", "added after a look: intervals and p-values hold at every look"
+        yield "Seeds", "added after a look: what decides holds at every look, what is beside it not"
 
 
 def _readings(verdict: Verdict) -> Iterator[tuple[str, str]]:

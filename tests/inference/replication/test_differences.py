@@ -180,6 +180,14 @@ def test_no_size_from_one_seed_or_from_seeds_that_do_not_differ() -> None:
     assert size_test([1.0, 2.0], [2.0, 2.0], exactly(1)) is not None
 
 
+def test_printed_spreads_alone_where_our_differences_are_all_alike() -> None:
+    arms = Printed.of("80.0", 3, "0.3"), Printed.of("79.0", 3, "0.3")
+    found = size_test([80.0, 81.0, 82.0], [79.0, 80.0, 81.0], exactly(1), *arms)
+    assert found
+    assert found.error == pytest.approx(sqrt(2 * 0.35**2 / 3), rel=1e-12)
+    assert 2 < found.df <= 4
+
+
 # --- new images ----------------------------------------------------------------------------------
 
 

@@ -183,6 +183,12 @@ def test_evidence_far_beyond_the_last_level_and_none_at_all() -> None:
     assert (far.p, near.p, near.tost_p) == (LEVELS[0], 1.0, 1.0)
 
 
+@pytest.mark.parametrize("start", [2, 3])
+def test_evidence_beyond_floating_point_numbers(start: int) -> None:
+    values = list(75 + 0.3 * np.random.default_rng(0).standard_normal(200))
+    assert 0 <= sequence_p(values, start) < sequence_p(values[:start], start) < 0.05
+
+
 def test_seeds_that_say_nothing() -> None:
     same = [80.0, 80.0, 80.0]
     assert mean_sequence(same, 2) is None

@@ -188,7 +188,8 @@ def own_part(
     runs = np.diag([0.0 if arm.sd else 1 / arm.runs for arm in (first, second)])
     weighed = (runs + np.array([[1, -1], [-1, 1]]) / seeds) @ covariance
     ours, square = (np.trace(each, axis1=-2, axis2=-1) for each in (weighed, weighed @ weighed))
-    return ours, (seeds - 1) * ours**2 / square
+    varies = square > 0  # not where both arms have a printed SD and our differences are all alike
+    return ours, (seeds - 1) * np.where(varies, ours**2, 1) / np.where(varies, square, 1)
 
 
 # --- new images: crossed random effects of seeds and images --------------------------------------

@@ -54,8 +54,9 @@ class Adjacent:
 class Ranking:
     """A printed ranking beside the measured one.
 
-    `tau` is Kendall's τ-b of the printed values with the measured means, `interval` that with the
-    means of infinitely many seeds. Of all pairs that print orders, `separable` are told apart.
+    `tau` is Kendall's τ of the printed values with the measured means (τ-b where only the former
+    tie), `interval` that with the means of infinitely many seeds. Of all pairs that print orders,
+    `separable` are told apart.
     """
 
     tau: float

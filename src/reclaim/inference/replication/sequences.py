@@ -35,6 +35,7 @@ from reclaim.records import Interval
 
 # p-values of `compare_value_sequentially` are rounded up to one of these, 1 % apart: 1e-9 … 1.
 LEVELS = [10 ** (step / 225) for step in range(-9 * 225, 1)]
+MOST_EVIDENCE = 600.0  # logarithm; more counts as this much, which floating-point numbers can hold
 
 
 def mean_sequence(values: Sequence[float], start: int, alpha: float = ALPHA) -> Interval | None:
@@ -63,7 +64,7 @@ def sequence_p(values: Sequence[float], start: int, mean: float = 0.0) -> float:
     at_start = (evidence + log(start)) / start
     if at_start <= 0:
         return 1.0
-    return crossing_of_mean(sqrt((start - 1) * expm1(at_start)), start)
+    return crossing_of_mean(sqrt((start - 1) * expm1(min(at_start, MOST_EVIDENCE))), start)
 
 
 def sd_limit(values: Sequence[float], start: int, alpha: float) -> float:

@@ -280,7 +280,8 @@ class Evidence:
     def readings(self, claims: Sequence[ValueClaim]) -> tuple[Reading, ...]:
         """The planned reading of some claims, then every other that the sweeps have for all.
 
-        A reading that does not concern a claim leaves its runs as planned.
+        A reading that does not concern a claim leaves its runs as planned. One that no sweep of
+        the plan has is not judged.
         """
         options = {claim.id: self.options(claim) for claim in claims}
         names = dict.fromkeys(name for given in options.values() for name in given)

@@ -31,6 +31,7 @@ from reclaim.inference.verdicts.orders import (
     reading_word,
 )
 from reclaim.inference.verdicts.values import (
+    ALONE,
     AS_PLANNED,
     NOT_MEASURED,
     Draft,
@@ -113,7 +114,7 @@ def sized(
     unit: str,
     margin: Margin | None,
 ) -> Sized | None:
-    """A printed difference in its unit; None where it was not measured.
+    """A printed difference in its unit; None where it was not measured, or relative to nothing.
 
     A relative difference 100·(A/B − 1) is taken by its linear part: A counts 100/B̄ points each, B
     100·Ā/B̄², and so do printed standard deviations and the margin (delta method).
@@ -125,7 +126,10 @@ def sized(
     within = None if margin is None else Fraction(margin.exact)
     if unit == POINTS:
         return Sized(pair.first, pair.second, claimed, (one, other), within)
-    base, ratio = fmean(pair.second), fmean(pair.first) / fmean(pair.second)
+    base = fmean(pair.second)
+    if not base:
+        return None
+    ratio = fmean(pair.first) / base
     scales = Fraction(100 / base), Fraction(100 * ratio / base)
     return Sized(
         [100 * (a / base - 1) for a in pair.first],
@@ -282,6 +286,8 @@ def undecided(case: Case, gaps: Sequence[Estimate]) -> str | None:
     """Why no test decides a measured statement."""
     if not gaps:
         return "untestable: claims no order"
+    if any(pair.start == 1 for pair in case.pairs()):
+        return ALONE
     if any(gap.interval is not None for gap in gaps):
         return None
     return f"untestable: {'one seed' if gaps[0].seeds == 1 else 'no seed variation'}"

@@ -2,7 +2,8 @@
 
 A draft has everything that its claim alone decides. Holm's adjustment within the paper decides the
 rest: differences (of printed numbers, and claimed orders) are one family, equivalences another. A
-test that a paper's claims ask for twice, because a number is printed twice, is in a family once.
+test that a paper's claims ask for twice, because a number is printed twice, is in a family once;
+two of one key with different p-values (other readings, other runs or spreads) are two tests.
 """
 
 from __future__ import annotations
@@ -79,11 +80,11 @@ def settle(drafts: Sequence[Draft]) -> list[Verdict]:
     equivalences: dict[Hashable, float] = {}
     for draft in drafts:
         if draft.size is not None:
-            differences[draft.size.key] = draft.size.p
+            differences[draft.size.key, draft.size.p] = draft.size.p
             if draft.size.tost_p is not None:
-                equivalences[draft.size.key] = draft.size.tost_p
+                equivalences[draft.size.key, draft.size.tost_p] = draft.size.tost_p
         if draft.order is not None:
-            differences[draft.order.key] = draft.order.p
+            differences[draft.order.key, draft.order.p] = draft.order.p
     adjusted = dict(zip(differences, holm(list(differences.values())), strict=True))
     tost = dict(zip(equivalences, holm(list(equivalences.values())), strict=True))
     return [settled(draft, adjusted, tost) for draft in drafts]
@@ -97,14 +98,14 @@ def settled(
     update: dict[str, object] = {}
     words: dict[str, Rung] = {}
     if (size := draft.size) is not None:
-        p, equivalent = adjusted[size.key], tost.get(size.key)
+        p, equivalent = adjusted[size.key, size.p], tost.get((size.key, size.tost_p))
         update |= {"p": size.p, "p_adjusted": p}
         update |= {"tost_p": size.tost_p, "tost_p_adjusted": equivalent}
         words["size"] = ladder(p, 1.0 if equivalent is None else equivalent)
         if equivalent is not None and (also := note(p, equivalent)):
             update["notes"] = (*verdict.notes, also)
     if (order := draft.order) is not None:
-        p = adjusted[order.key]
+        p = adjusted[order.key, order.p]
         update |= {"order_p": order.p, "order_p_adjusted": p}
         words["order"] = order_word(p, order.holds)
     if undecided:
@@ -144,12 +145,17 @@ def value_draft(
         return Draft(blank.model_copy(update={"verdict": evidence.reason([claim])}))
     baseline = cells.get(claim.baseline or "")
     shown = blank.model_copy(update=beside(claim, baseline, evidence))
-    why = evidence.no_verdict() or _untestable(list(measured.values()))
+    place = evidence.place(claim)
+    alone = place is not None and evidence.start(measured, place) == 1
+    why = evidence.no_verdict() or (ALONE if alone else _untestable(list(measured.values())))
     if why is None:
         return _judged(claim, shown, margin, evidence)
     pair = evidence.pair(claim, baseline) if baseline and evidence.transfers else None
     order = order_of(pair, printed_gap(claim, baseline)) if pair else None
     return Draft(shown.model_copy(update={"verdict": why}), order=order)
+
+
+ALONE = "untestable: one seed before others were added"
 
 
 def _untestable(values: Sequence[float]) -> str | None:

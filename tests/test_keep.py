@@ -1,0 +1,81 @@
+"""`workflow/keep.py` replaces a reference by a whole one, or leaves it."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reclaim.records import ReclaimError
+from reclaim.registry import jobs
+from reclaim.registry.bundle import check
+from tests.registry import made_results
+from tests.registry.made_results import RUNS, SCALE
+
+REFERENCE = jobs.RESULTS / "reference"
+Keep = Callable[[str, Path, Path], tuple[int, int]]
+
+
+@pytest.fixture
+def keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keep:
+    """The function, in a project with results whose reference was kept before."""
+    made: Keep = runpy.run_path("workflow/keep.py")["keep"]
+    monkeypatch.chdir(tmp_path)
+    made_results.write_results(tmp_path)
+    assert made(SCALE, jobs.RESULTS, REFERENCE) == (3, 0)
+    return made
+
+
+def files() -> dict[Path, bytes]:
+    """What lies under the reference of the scale."""
+    paths = (REFERENCE / SCALE).rglob("*")
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_it_is_a_whole_bundle_without_encoders(keep: Keep) -> None:
+    assert check(REFERENCE / SCALE)[1] == []
+    assert not list(REFERENCE.rglob("*.safetensors"))
+    (REFERENCE / SCALE / "of_old").write_text("")
+    assert keep(SCALE, jobs.RESULTS, REFERENCE) == (3, 0)
+    assert check(REFERENCE / SCALE)[1] == []
+    assert [path.name for path in REFERENCE.iterdir()] == [SCALE]
+
+
+def test_a_copy_that_goes_wrong_replaces_nothing(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, copy = files(), shutil.copy
+
+    def short(source: Path, target: Path) -> None:
+        copy(source, target)
+        if target.name == "curve.csv":
+            target.write_bytes(target.read_bytes()[:-1])
+
+    monkeypatch.setattr(shutil, "copy", short)
+    with pytest.raises(ReclaimError, match=r"curve\.csv: 34 bytes long instead of 35"):
+        keep(SCALE, jobs.RESULTS, REFERENCE)
+    assert files() == before
+
+
+def test_the_old_one_goes_after_the_new_one_is_in_its_place(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = shutil.rmtree
+
+    def watch(path: Path, ignore_errors: bool = False) -> None:
+        assert path.name != SCALE, "removed before it was replaced"
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", watch)
+    assert keep(SCALE, jobs.RESULTS, REFERENCE) == (3, 0)
+
+
+def test_a_damaged_run_is_not_kept(keep: Keep) -> None:
+    before = files()
+    jobs.run_folder(jobs.RESULTS / SCALE, RUNS[0].recipe, RUNS[0].id).joinpath("curve.csv").unlink()
+    with pytest.raises(ReclaimError, match="1 of 3 runs are missing, damaged"):
+        keep(SCALE, jobs.RESULTS, REFERENCE)
+    assert files() == before
