@@ -49,7 +49,6 @@ def test_the_rows_are_further_seeds_of_the_committed_configs() -> None:
     assert len({run.id for run in chosen}) == len(chosen)
 
 
-@pytest.mark.skipif(not real_noise.VALUES.is_file(), reason="not measured yet")
 def test_the_committed_values_are_whole_and_begin_with_the_reference() -> None:
     table = pd.read_csv(real_noise.VALUES)
     assert not table.isna().to_numpy().any()
