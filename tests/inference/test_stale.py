@@ -39,7 +39,16 @@ def test_a_number_and_the_statements_on_it_are_marked() -> None:
     assert OTHER.id not in marked
     for name in set(marked) - {CELL.id}:
         [claim] = [c for c in PAPERS[CELL.paper].claims if c.id == name]
-        assert not isinstance(claim, ValueClaim) and CELL.cell in claim.cells
+        own = claim.baseline == CELL.id if isinstance(claim, ValueClaim) else None
+        assert own or CELL.cell in claim.cells
+
+
+def test_a_number_is_marked_where_its_baseline_is_stale() -> None:
+    number = next(claim for claim in NUMBERS if claim.baseline)
+    [base] = [claim for claim in NUMBERS if claim.id == number.baseline]
+    plan = PLAN.model_copy(update={"runs": (RUNS[0].model_copy(update={"claims": (base.id,)}),)})
+    marked = stale.stale_claims(plan, PAPERS, {(RUNS[0].id, base.evaluation): "old"})
+    assert {number.id, base.id} <= set(marked)
 
 
 def test_another_kind_of_measurement_marks_nothing() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reclaim.records import Plan, Verdicts
-from reclaim.registry.claims import Paper, ValueClaim
+from reclaim.registry.claims import Claim, Paper, ValueClaim
 from reclaim.registry.jobs import RESULTS, stale
 
 MARK = "stale: "
@@ -17,7 +17,7 @@ Stale = Mapping[tuple[str, str], str]
 
 
 def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[str, str]:
-    """Why a claim is stale, by claim id: a number's own run is, or one of a statement's cells.
+    """Why a claim is stale, by claim id: a number's run or its baseline's is, or a statement's.
 
     `found` is what `registry.jobs.stale` says of the plan, by run and kind of protocol.
     """
@@ -33,9 +33,17 @@ def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[
         claim.id: whys[claim.paper, cell]
         for paper in papers.values()
         for claim in paper.claims
-        for cell in ((claim.cell,) if isinstance(claim, ValueClaim) else claim.cells)
+        for cell in rests_on(claim)
         if (claim.paper, cell) in whys
     }
+
+
+def rests_on(claim: Claim) -> tuple[str, ...]:
+    """The cells whose measurements a verdict is made of: a number's own, and its baseline's."""
+    if not isinstance(claim, ValueClaim):
+        return claim.cells
+    baseline = (claim.baseline or "").removeprefix(f"{claim.paper}:")
+    return (*([baseline] if baseline else []), claim.cell)
 
 
 def marks(plan: Plan, papers: Mapping[str, Paper], results: Path = RESULTS) -> dict[str, str]:

@@ -117,7 +117,7 @@ def _runs(folder: Path, bundle: Bundle) -> dict[str, Measured]:
             evaluations.setdefault(f"{recipe}/{run}", {})[kind] = found
         elif last == "run.json":
             runs["/".join(place[1:])] = read(folder / name, RunManifest, REMEDY)
-    return {place: Measured(folder, run, evaluations[place]) for place, run in runs.items()}
+    return {place: Measured(folder, run, evaluations.get(place, {})) for place, run in runs.items()}
 
 
 def _judged(ours: Measured | None, theirs: Measured | None, budget: Budget) -> tuple[Word, str]:
