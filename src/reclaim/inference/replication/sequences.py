@@ -15,10 +15,10 @@ precision above the true one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import exp, expm1, log, log1p, pi, sqrt
 
 from reclaim.inference.replication.estimates import LEVEL, mean_interval
@@ -96,12 +96,13 @@ def compare_value_sequentially(
     if fixed is None:
         return None
     _, farthest = distances(fixed.mean, float(printed.low), float(printed.high))
-    half = width(fixed.sd, fixed.seeds, printed, start, 1 - level)
+    reach = partial(width, fixed.sd, fixed.seeds, printed, start)
+    half = reach(1 - level)
     inside = 0.0 if fixed.margin is None else fixed.margin - float(farthest)
     return replace(
         fixed,
-        p=_least_alpha(abs(fixed.difference), fixed, printed, start),
-        tost_p=_least_alpha(inside, fixed, printed, start),
+        p=least_alpha(reach, abs(fixed.difference)),
+        tost_p=least_alpha(reach, inside),
         interval=Interval(low=fixed.mean - half, high=fixed.mean + half),
         method="sequence",
     )
@@ -117,13 +118,9 @@ def width(sd: float, seeds: int, printed: Printed, start: int, alpha: float) -> 
     return ours + float(noise) / sqrt(printed.runs)
 
 
-def _least_alpha(distance: float, test: ValueTest, printed: Printed, start: int) -> float:
-    """The least of `LEVELS` at which `width` is below a distance."""
-
-    def below(alpha: float) -> bool:
-        return width(test.sd, test.seeds, printed, start, alpha) < distance
-
-    place = bisect_left(LEVELS, True, key=below)
+def least_alpha(reach: Callable[[float], float], distance: float) -> float:
+    """The least of `LEVELS` at which a reach, which falls as α grows, is below a distance."""
+    place = bisect_left(LEVELS, True, key=lambda alpha: reach(alpha) < distance)
     return LEVELS[place] if place < len(LEVELS) else 1.0
 
 

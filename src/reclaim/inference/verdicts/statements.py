@@ -6,9 +6,8 @@ excludes 0, else `open` (`replication.quantified`; differences that were not mea
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
@@ -18,7 +17,7 @@ from reclaim.inference.replication import differences
 from reclaim.inference.replication.estimates import Estimate
 from reclaim.inference.replication.orders import WORST_FIRST
 from reclaim.inference.replication.planning import Wanted, seeds_for_size
-from reclaim.inference.replication.sequences import LEVELS, mean_factor, width
+from reclaim.inference.replication.sequences import least_alpha, mean_factor, width
 from reclaim.inference.replication.values import ALPHA, Printed, ValueTest
 from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Pair, Reading, unit_of
 from reclaim.inference.verdicts.orders import (
@@ -183,12 +182,6 @@ def in_sequence(fixed: ValueTest, found: Sized, start: int) -> ValueTest:
 def paper_noise(sd: float, seeds: int, arm: Printed, start: int, alpha: float) -> float:
     """How far from the truth one printed arm may lie: what `sequences.width` adds to our mean's."""
     return width(sd, seeds, arm, start, alpha) - mean_factor(seeds, start, alpha / 2) * sd
-
-
-def least_alpha(reach: Callable[[float], float], distance: float) -> float:
-    """The least of `LEVELS` at which a reach, which falls as α grows, is below a distance."""
-    place = bisect_left(LEVELS, True, key=lambda alpha: reach(alpha) < distance)
-    return LEVELS[place] if place < len(LEVELS) else 1.0
 
 
 def seeds_for_difference(case: Case, said: Difference, alpha: float) -> list[Wanted]:
