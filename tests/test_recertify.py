@@ -1,8 +1,10 @@
-"""Runs are carried over a change of code where the new one learns the same bits, and only there."""
+"""Runs and evaluations are carried over a change of code that changes no bit, and only there."""
 
 from __future__ import annotations
 
+import os
 import runpy
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,36 @@ from typing import Any
 import pytest
 import torch
 
+from reclaim.learning import evaluate as ev
 from reclaim.learning import losses, train
-from reclaim.records import Cost, Plan, PretrainJob, Run, canonical, content_hash
-from reclaim.registry import jobs
+from reclaim.records import (
+    Cost,
+    EvaluationManifest,
+    KnnProtocol,
+    LinearProtocol,
+    Op,
+    Plan,
+    ReclaimError,
+    Run,
+    RunManifest,
+    content_hash,
+    read,
+)
+from reclaim.registry import certify, jobs
 from tests.conftest import tiny_config
 
-RECIPES, SEEDS = ("simclr", "moco_v2"), (0, 1, 2)
+RECIPES, SEEDS = ("simclr", "dino", "simclr_dino"), (0, 1, 2)
+CLEAN = (Op(op="normalise", params={"mean": [0.5], "std": [0.5]}),)
+PROTOCOLS = {
+    "linear-0": LinearProtocol(epochs=1, batch=64, lr=0.5, test_views=CLEAN),
+    "knn-0": KnnProtocol(neighbours=5, temperature=0.2, test_views=CLEAN),
+}
+Script = dict[str, Any]
+Carried = tuple[list[str], list[tuple[str, str]]]
+
+
+class Killed(BaseException):
+    """A process that ends at once."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,100 +50,292 @@ def _restore_determinism() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture
-def recertify() -> Callable[..., list[str]]:
-    """The function of the script."""
-    made: Callable[..., list[str]] = runpy.run_path("workflow/recertify.py")["recertify"]
-    return made
-
-
-@pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Two recipes with three seeds each, as the committed plan of a scale."""
-    configs = {f"{name}-digits-0": tiny_config(name) for name in RECIPES}
+def planned(prefix: str = "") -> Plan:
+    """Three recipes with three seeds each; one starts from another's encoder, seed by seed."""
+    keys = {name: f"{name}-digits-0" for name in RECIPES}
     runs = tuple(
         Run(
-            id=f"{key}-s{seed}", recipe=key.split("-")[0], dataset="digits", seed=seed,
-            config=key, protocols=(), cost=Cost(steps=1, images_seen=1),
+            id=f"{keys[name]}{prefix}-s{seed}", recipe=name, dataset="digits", seed=seed,
+            config=keys[name], protocols=tuple(PROTOCOLS), cost=Cost(steps=1, images_seen=1),
+            init=f"{keys['dino']}{prefix}-s{seed}" if name == "simclr_dino" else None,
         )
-        for key in configs
+        for name in RECIPES
         for seed in SEEDS
     )  # fmt: skip
-    made = Plan(scale="tiny", configs=configs, protocols={}, runs=runs)
-    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: made)
-    return made
+    configs = {keys[name]: tiny_config(name, epochs=1, scale="tiny") for name in RECIPES}
+    return Plan(scale="tiny", configs=configs, protocols=PROTOCOLS, runs=runs)
 
 
-def train_of_old(plan: Plan, results: Path, data: Path, **changes: Any) -> None:
-    """All runs as an older code made and named them."""
+Kinds = tuple[str, ...]
+EVERY = ("pretrain", "linear", "knn")
+
+
+def older(kinds: Kinds = EVERY) -> pytest.MonkeyPatch:
+    """The code of these kinds is another; to be undone."""
+    patch = pytest.MonkeyPatch()
+    measured = jobs.evaluate_code
+    if "pretrain" in kinds:
+        patch.setattr(jobs, "pretrain_code", lambda config: "old")
+    patch.setattr(jobs, "evaluate_code", lambda k: "old" if k in kinds else measured(k))
+    return patch
+
+
+def make(plan: Plan, results: Path, data: Path) -> None:
+    """All runs of a plan, trained and measured."""
     for run in plan.runs:
-        config = plan.configs[run.config].model_copy(update=changes)
-        train.pretrain(
-            PretrainJob(
-                id=f"old-{run.id}", recipe=run.recipe, seed=run.seed, config=config, code="old"
-            ),
-            results,
-            data,
-        )
+        job = jobs.job_of(plan, run)
+        init = jobs.init_path(results, job.pretrain)
+        train.pretrain(job.pretrain, results, data, "cpu", init)
+        ev.evaluate(job.pretrain, job.evaluate, results, data, "cpu")
 
 
-def finished(plan: Plan, results: Path, data: Path) -> list[str]:
-    made = jobs.data_hash("digits", data)
-    jobs_of = {run.id: jobs.job_of(plan, run).pretrain for run in plan.runs}
-    return [name for name, job in jobs_of.items() if jobs.finished_run(results, job, made)]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """The results of an older code."""
+    results = tmp_path_factory.mktemp("made") / "tiny"
+    patch = older()
+    make(planned(), results, data)
+    patch.undo()
+    return results
 
 
-def test_runs_of_the_same_bits_are_carried_over(
-    plan: Plan, recertify: Callable[..., list[str]], data: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def witnesses(made: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the present code trains and measures apart."""
+    folder = tmp_path_factory.mktemp("witnesses")
+    shutil.copytree(made, folder / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "read_plan", lambda scale, sweeps=False: planned())
+        script()["recertify"]("tiny", folder / "tiny", folder / "apart", map, "cpu", data)
+    return folder / "apart"
+
+
+@pytest.fixture
+def results(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of them, and the plan that they are of."""
+    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: planned())
+    shutil.copytree(made, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def script() -> Script:
+    return runpy.run_path("workflow/recertify.py")
+
+
+@pytest.fixture
+def recertify(results: Path, data: Path, tmp_path: Path, witnesses: Path) -> Callable[[], Carried]:
+    """The function of the script; the folder apart holds what is right for the present code."""
+    shutil.copytree(witnesses, tmp_path / "apart")
+
+    def run() -> Carried:
+        found = script()["recertify"]("tiny", results, tmp_path / "apart", map, "cpu", data)
+        assert isinstance(found, tuple)
+        return found
+
+    return run
+
+
+def valid(plan: Plan, results: Path, data: Path) -> tuple[set[str], set[tuple[str, str]]]:
+    """The finished runs, and the evaluations of them, by the present code."""
+    runs, evaluations = set(), set()
+    for run in plan.runs:
+        job = jobs.job_of(plan, run)
+        trained = jobs.finished_run(results, job.pretrain, jobs.data_hash("digits", data))
+        if trained is not None:
+            runs.add(run.id)
+            done = jobs.finished_evaluations(results, job.evaluate, trained)
+            evaluations |= {(run.id, kind) for kind in done}
+    return runs, evaluations
+
+
+def learned(results: Path) -> dict[str, bytes]:
+    """Every file that training or measuring left, but the manifests."""
+    names = (*certify.LEARNED, "config.json", "predictions.parquet")
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for path in results.rglob("*")
+        if path.name in names and "recertify" not in path.parts
+    }
+
+
+ALL_RUNS = {run.id for run in planned().runs}
+ALL = (ALL_RUNS, {(run, kind) for run in ALL_RUNS for kind in ("linear", "knn")})
+
+
+def test_what_has_the_same_bits_is_carried_over(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path
 ) -> None:
-    results = tmp_path / "results"
-    train_of_old(plan, results, data)
-    assert finished(plan, results, data) == []
-    carried = recertify("tiny", results, tmp_path / "apart", data)
-    assert carried == [run.id for run in plan.runs]
-    assert finished(plan, results, data) == carried
-    assert len(list((tmp_path / "apart/runs").glob("*/*"))) == len(RECIPES)  # one seed of each
-    for run in plan.runs:
+    before = learned(results)
+    assert valid(planned(), results, data) == (set(), set())
+    runs, evaluations = recertify()
+    assert (set(runs), set(evaluations)) == ALL
+    assert valid(planned(), results, data) == ALL
+    assert learned(results) == before
+    trained = sorted(path.name for path in (tmp_path / "apart/runs").glob("*/*"))
+    assert trained == sorted(f"{name}-digits-0-s0" for name in RECIPES)  # one seed of each
+    for run in planned().runs:
         folder = jobs.run_folder(results, run.recipe, run.id)
-        old = jobs.run_folder(results, run.recipe, f"old-{run.id}")
-        for name in jobs.ENCODERS.values():
-            assert (folder / name).read_bytes() == (old / name).read_bytes()
-        job = jobs.job_of(plan, run).pretrain
-        assert (folder / "config.json").read_text() == canonical(job) + "\n"
-        assert content_hash(job) in (folder / "run.json").read_text()
-        assert f"old-{run.id}" in (folder / "certificate.json").read_text()
-    assert recertify("tiny", results, tmp_path / "apart", data) == []
+        manifest = read(folder / "run.json", RunManifest, "")
+        [certificate] = [folder / n for n in manifest.files if n.startswith("certificate-")]
+        assert f"{run.config}-s0" in certificate.read_text()
+    assert recertify() == ([], [])
 
 
-def test_a_recipe_that_learns_something_else_stays_stale(
-    plan: Plan,
-    recertify: Callable[..., list[str]],
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_second_change_is_carried_over_too(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path
 ) -> None:
-    results, loss = tmp_path / "results", losses.total_loss
+    recertify()
+    shutil.rmtree(tmp_path / "apart")
+    patch = older(("pretrain", "knn"))
+    runs, evaluations = recertify()
+    assert (set(runs), set(evaluations)) == ALL == valid(planned(), results, data)
+    patch.undo()
 
-    def older(terms: Any, *rest: Any) -> Any:
-        return loss(terms, *rest) * (1 + 1e-6 * (terms[0].pairing == "queued"))
+
+def test_runs_that_the_plan_names_otherwise_now_are_found(
+    results: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = planned("x")
+    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: renamed)
+    before = learned(results)
+    runs, _ = script()["recertify"]("tiny", results, tmp_path / "apart", map, "cpu", data)
+    assert set(runs) == {run.id for run in renamed.runs}
+    names = set(runs)
+    assert valid(renamed, results, data) == (
+        names,
+        {(run, kind) for run in names for kind in ("linear", "knn")},
+    )
+    assert before.items() <= learned(results).items()
+
+
+def test_an_edited_protocol_is_measured_again_and_nothing_trained(
+    results: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    recertify: Callable[[], Carried],
+) -> None:  # fmt: skip
+    recertify()
+    shutil.rmtree(tmp_path / "apart")
+    monkeypatch.setattr(train, "train_step", lambda *_: pytest.fail("trained"))
+    measured, scores = [], ev.knn_scores
+    monkeypatch.setattr(ev, "knn_scores", lambda *a: measured.append(a) or scores(*a))
+    monkeypatch.setattr(ev, "linear_scores", lambda *_: pytest.fail("measured"))
+    patch = older(("knn",))
+    runs, evaluations = recertify()
+    assert valid(planned(), results, data) == ALL
+    patch.undo()
+    assert runs == []
+    assert {kind for _, kind in evaluations} == {"knn"}
+    assert len(measured) == len(RECIPES)
+
+
+def test_a_protocol_that_measures_something_else_stays_stale(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shutil.rmtree(tmp_path / "apart/evaluations")
+    scores = ev.knn_scores
+    monkeypatch.setattr(ev, "knn_scores", lambda *a: -scores(*a))
+    runs, evaluations = recertify()
+    assert set(runs) == ALL_RUNS
+    assert set(evaluations) == {(run, "linear") for run in ALL_RUNS}
+    assert valid(planned(), results, data) == (ALL_RUNS, set(evaluations))
+
+
+def test_a_recipe_that_learns_something_else_stays_stale_with_those_that_start_from_it(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.rmtree(tmp_path / "apart")
+    loss = losses.total_loss
+
+    def newer(terms: Any, *rest: Any) -> Any:
+        return loss(terms, *rest) * (1 + 1e-3 * (terms[0].loss == "distil"))
+
+    monkeypatch.setattr(train, "total_loss", newer)
+    runs, evaluations = recertify()
+    assert set(runs) == {run.id for run in planned().runs if run.recipe == "simclr"}
+    assert {run for run, _ in evaluations} == set(runs)
+    assert valid(planned(), results, data) == (set(runs), set(evaluations))
+    assert "dino-digits-0-s0: learns something else now" in capsys.readouterr().err
+
+
+def test_damaged_runs_and_those_of_another_config_are_not_carried(
+    recertify: Callable[[], Carried], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = jobs.run_folder(results, "simclr", "simclr-digits-0-s1")
+    (damaged / "encoder.safetensors").write_bytes(b"other")
+    other = planned()
+    config = other.configs["dino-digits-0"].model_copy(update={"temperature": 0.4})
+    other = other.model_copy(update={"configs": {**other.configs, "dino-digits-0": config}})
+    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: other)
+    runs, _ = recertify()
+    assert set(runs) == {"simclr-digits-0-s0", "simclr-digits-0-s2"}
+
+
+@pytest.mark.parametrize("renames", range(1, 8))
+def test_a_kill_leaves_the_old_run_or_the_new_one(
+    renames: int, recertify: Callable[[], Carried], results: Path, data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """At every rename of the first runs: each is whole, and starting again carries the rest."""
+    seen, replace = [], os.replace
+
+    def cut(source: Any, target: Any) -> None:
+        seen.append(target)
+        if len(seen) == renames:
+            raise Killed
+        replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "total_loss", older)
-        train_of_old(plan, results, data)
-    carried = recertify("tiny", results, tmp_path / "apart", data)
-    assert carried == [run.id for run in plan.runs if run.recipe == "simclr"]
-    assert finished(plan, results, data) == carried
+        patch.setattr(os, "replace", cut)
+        with pytest.raises(Killed):
+            recertify()
+    for run in planned().runs:
+        assert certify.old_run(jobs.job_of(planned(), run).pretrain, results) is not None
+    monkeypatch.setattr(train, "train_step", lambda *_: pytest.fail("trained again"))
+    recertify()
+    assert valid(planned(), results, data) == ALL
 
 
-def test_runs_of_another_config_or_damaged_ones_are_not_carried(
-    plan: Plan, recertify: Callable[..., list[str]], data: Path, tmp_path: Path
+def test_another_process_works_on_a_run_meanwhile(
+    recertify: Callable[[], Carried], results: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = tmp_path / "results"
-    train_of_old(plan, results, data, temperature=0.4)
-    assert recertify("tiny", results, tmp_path / "apart", data) == []
-    train_of_old(plan, results, data)
-    damaged = jobs.run_folder(results, "simclr", "old-simclr-digits-0-s1")
-    (damaged / "encoder.safetensors").write_bytes(b"other")
-    carried = recertify("tiny", results, tmp_path / "apart", data)
-    assert "simclr-digits-0-s1" not in carried
-    assert len(carried) == len(plan.runs) - 1
+    """What it made while the lock was awaited stays."""
+    plan, alone = planned(), jobs.alone
+    run = plan.runs[1]
+
+    def waited(lock: Path) -> Any:
+        if lock == jobs.lock_path(results, run.id):
+            monkeypatch.setattr(jobs, "alone", alone)
+            job = jobs.job_of(plan, run).pretrain
+            train.pretrain(job, results, data, "cpu")
+        return alone(lock)
+
+    monkeypatch.setattr(jobs, "alone", waited)
+    runs, _ = recertify()
+    assert set(runs) == ALL_RUNS - {run.id}
+    folder = jobs.run_folder(results, run.recipe, run.id)
+    made = read(folder / "run.json", RunManifest, "")
+    assert made.job == content_hash(jobs.job_of(plan, run).pretrain)
+    assert not [name for name in made.files if name.startswith("certificate")]
+
+
+def test_an_evaluation_of_another_encoder_is_not_carried(
+    recertify: Callable[[], Carried], results: Path
+) -> None:
+    name = "simclr-digits-0-s1"
+    folder = jobs.evaluation_folder(results, "simclr", name, "knn")
+    made = read(folder / "metrics.json", EvaluationManifest, "")
+    from reclaim.records import write
+
+    write(folder / "metrics.json", made.model_copy(update={"run_manifest": "another"}))
+    runs, evaluations = recertify()
+    assert name in runs
+    assert (name, "knn") not in evaluations
+    assert (name, "linear") in evaluations
+
+
+def test_nothing_to_carry_is_one_line(data: Path, tmp_path: Path, results: Path) -> None:
+    empty = tmp_path / "empty"
+    with pytest.raises(ReclaimError, match="no finished run, so nothing to carry; train first"):
+        script()["recertify"]("tiny", empty, tmp_path / "apart", map, "cpu", data)
+    assert not empty.exists()

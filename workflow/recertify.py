@@ -1,141 +1,155 @@
-"""Carry finished runs over a change of code that changed no bit of what they learn.
+"""Carry finished runs and evaluations over a change of code that changed no bit of them.
 
-Of a config whose runs are stale the first is trained again, apart from the results. Where its
-encoders and its curve are bit for bit the old ones, the runs of the other seeds are stamped with
-the present job instead of being trained again, and each says so in a file of its own,
-`certificate.json`. Where a bit differs the runs stay stale. Runs that start from another's encoder
-are left to be trained.
-
-    python workflow/recertify.py SCALE [FOLDER FOR WHAT IS TRAINED AGAIN]
+Of each config one seed is trained again, apart from the results, and where the code of its
+evaluations changed, measured again. Where the bits are the old ones, what is there of all seeds is
+stamped with the present job, and a certificate says so (`reclaim.registry.certify`); where a bit
+differs it stays stale. Runs that start from another's encoder come once that one is carried.
+Started again, it uses what it had trained.
 """
 
-import json
-import shutil
+import argparse
+import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from reclaim.records import (
-    PretrainJob,
-    ReclaimError,
-    RunManifest,
-    canonical,
-    content_hash,
-    read,
-    stamp,
-    stamps_hold,
-    write,
-    write_text,
-)
-from reclaim.registry import jobs
+from reclaim.records import Plan, PretrainJob, ReclaimError, content_hash
+from reclaim.registry import certify, jobs
+from reclaim.registry.certify import StaleEvaluation
 
-LEARNED = (*jobs.ENCODERS.values(), "curve.csv")
+Each = Callable[..., Iterable[Any]]
+Stale = TypeVar("Stale")
 
 
-@dataclass(frozen=True)
-class Older:
-    """A whole run that another job made: its folder, its manifest, the job as it was stored."""
+def recertify(
+    scale: str,
+    results: Path,
+    apart: Path,
+    each: Each = map,
+    device: str = "auto",
+    data: Path = jobs.DATA,
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The runs, and the evaluations (run, kind of protocol), that were carried.
 
-    folder: Path
-    manifest: RunManifest
-    job: dict[str, Any]
+    `each` is `map`, or that of a pool of processes. Raises ReclaimError where there is no run.
+    """
+    from reclaim.learning.witness import measure_again, train_again
 
-    @property
-    def family(self) -> str:
-        """All that made it, but for its seed."""
-        return content_hash({"config": self.job["config"], "code": self.job["code"]})
-
-
-def recertify(scale: str, results: Path, apart: Path, data: Path = jobs.DATA) -> list[str]:
-    """The ids of the runs that were carried over; what was trained `apart` before is used."""
     plan = jobs.read_plan(scale, sweeps=True)
-    stale: dict[str, list[PretrainJob]] = {}
-    for run in plan.runs:
-        job = jobs.job_of(plan, run).pretrain
-        done = jobs.finished_run(results, job, jobs.data_hash(run.dataset, data))
-        if done is None and job.init is None:
-            stale.setdefault(run.config, []).append(job)
-    return [name for waiting in stale.values() for name in _family(waiting, results, apart, data)]
+    if not any(results.glob("runs/*/*/run.json")):
+        raise ReclaimError(f"{results}/runs: no finished run, so nothing to carry; train first")
+    train = partial(train_again, results=results, apart=apart, data=data, device=device)
+    measure = partial(measure_again, results=results, apart=apart, data=data, device=device)
+    with jobs.alone(apart / "recertify.lock"):
+        runs = list(_carry_runs(plan, results, data, partial(each, train)))
+        evaluations = list(_carry_evaluations(plan, results, data, partial(each, measure)))
+    return runs, evaluations
 
 
-def _family(waiting: list[PretrainJob], results: Path, apart: Path, data: Path) -> list[str]:
-    """The runs of one config, seed by seed, that were carried over."""
-    older = {job.id: found for job in waiting if (found := next(_older(job, results), None))}
-    first = waiting[0]
-    if first.id not in older:
-        return []
-    witness, now = older[first.id], _train(first, apart, data)
-    if any(witness.manifest.files[name] != now.files[name] for name in LEARNED):
-        print(f"{first.id}: learns something else now", file=sys.stderr)
-        return []
-    kin = [job for job in waiting if job.id in older and older[job.id].family == witness.family]
-    same_data = [job for job in kin if older[job.id].manifest.data == now.data]
-    for job in same_data:
-        _carry(older[job.id], job, now, results)
-    return [job.id for job in same_data]
+def _carry_runs(plan: Plan, results: Path, data: Path, train: Each) -> Iterator[str]:
+    tried: set[str] = set()
+    while waiting := [
+        stale for stale in certify.stale_runs(plan, results, data) if stale.job.id not in tried
+    ]:
+        tried |= {stale.job.id for stale in waiting}
+        families = _families((stale.job, stale.old.kin, stale) for stale in waiting)
+        for family, witness in zip(families, train([f[0].job for f in families]), strict=True):
+            first = family[0]
+            if _vouches(witness, first.job.id, first.old.same, "learns"):
+                yield from (
+                    stale.job.id
+                    for stale in reversed(family)
+                    if certify.carry_run(stale, witness, results)
+                )
 
 
-def _older(job: PretrainJob, results: Path) -> Iterator[Older]:
-    """Whole runs of the recipe and seed whose stored job the present one does not deny."""
-    present = job.config.model_dump(mode="json")
-    for path in sorted((results / "runs" / job.recipe).glob("*/run.json")):
-        try:
-            manifest = read(path, RunManifest, "train the run again")
-            stored = json.loads((path.parent / "config.json").read_bytes())
-            said = stored["config"]
-        except (ReclaimError, OSError, ValueError, KeyError, TypeError):
-            continue
-        fits = manifest.seed == job.seed and _within(said, present)
-        if fits and stamps_hold(path.parent, manifest.files):
-            yield Older(path.parent, manifest, stored)
+def _carry_evaluations(
+    plan: Plan, results: Path, data: Path, measure: Each
+) -> Iterator[tuple[str, str]]:
+    edited: list[tuple[PretrainJob, str, StaleEvaluation]] = []
+    for pretrained, stale in certify.stale_evaluations(plan, results, data):
+        if stale.old.code != stale.job.code[stale.kind]:
+            edited.append((pretrained, stale.kin, stale))
+        elif certify.carry_evaluation(stale, None, results):
+            yield stale.job.id, stale.kind
+    families = _families(edited)
+    run_of = {pretrained.id: pretrained for pretrained, _, _ in edited}
+    kinds: dict[str, set[str]] = {}
+    for first, *_ in families:
+        kinds.setdefault(first.job.id, set()).add(first.kind)
+    part = {first.job.id: jobs.part_of(first.job, kinds[first.job.id]) for first, *_ in families}
+    found: dict[str, Any] = dict(
+        zip(part, measure([run_of[name] for name in part], part.values()), strict=True)
+    )
+    for family in families:
+        first = family[0]
+        made = found[first.job.id]
+        witness: Any = made if isinstance(made, ReclaimError) else made[first.kind]
+        if _vouches(witness, f"{first.job.id} {first.kind}", first.same, "measures"):
+            yield from (
+                (stale.job.id, stale.kind)
+                for stale in reversed(family)
+                if certify.carry_evaluation(stale, witness, results)
+            )
 
 
-def _within(old: Any, new: Any) -> bool:
-    """Whether all that an old value says is in the new one, which may say more."""
-    if isinstance(old, dict):
-        return isinstance(new, dict) and all(
-            k in new and _within(v, new[k]) for k, v in old.items()
-        )
-    if isinstance(old, list):
-        return isinstance(new, list) and len(old) == len(new) and all(map(_within, old, new))
-    return bool(old == new)
+def _families(stale: Iterable[tuple[PretrainJob, str, Stale]]) -> list[list[Stale]]:
+    """What one config and the same code made, seed by seed: the first vouches for all.
+
+    It is carried last, so that a script that was cut and started again finds the same one first.
+    """
+    families: dict[tuple[str, str], list[Stale]] = {}
+    for job, kin, one in stale:
+        families.setdefault((content_hash(job.config), kin), []).append(one)
+    return list(families.values())
 
 
-def _train(job: PretrainJob, apart: Path, data: Path) -> RunManifest:
-    from reclaim.learning.train import pretrain
+def _vouches(witness: Any, name: str, same: Callable[[Any], bool], does: str) -> bool:
+    """Whether a witness is there and has the old bits; else says why not."""
+    if isinstance(witness, ReclaimError):
+        print(witness, file=sys.stderr)
+    elif not same(witness):
+        print(f"{name}: {does} something else now", file=sys.stderr)
+    else:
+        return True
+    return False
 
-    return pretrain(job, apart, data, "cpu")
+
+@contextmanager
+def spread(count: int) -> Iterator[Each]:
+    """`map` over so many processes; over this one alone where that is enough."""
+    if count == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield pool.map
 
 
-def _carry(old: Older, job: PretrainJob, witness: RunManifest, results: Path) -> None:
-    """Stamp an old run with the present job."""
-    folder = jobs.run_folder(results, job.recipe, job.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (*LEARNED, "provenance.json"):
-        if folder != old.folder and (old.folder / name).is_file():
-            shutil.copy(old.folder / name, folder / name)
-    certificate = {
-        "witness": witness.id, "encoder": witness.files[jobs.ENCODERS["last"]].sha256,
-        "trained_as": old.manifest.id, "trained_by": old.manifest.job,
-    }  # fmt: skip
-    write_text(folder / "config.json", canonical(job) + "\n")
-    write_text(folder / "certificate.json", canonical(certificate) + "\n")
-    names = (*LEARNED, "config.json", "certificate.json")
-    update = {
-        "id": job.id, "job": content_hash(job), "code": job.code,
-        "files": {name: stamp(folder / name) for name in names},
-    }  # fmt: skip
-    write(folder / "run.json", old.manifest.model_copy(update=update))
+def main() -> None:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("scale", help="one of the planned scales, with its sweeps")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help=f"processes [{cores}]")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--apart", type=Path, help="folder [results/SCALE/recertify]")
+    asked = parser.parse_args()
+    results = jobs.RESULTS / asked.scale
+    try:
+        with spread(max(1, asked.jobs)) as each:
+            runs, evaluations = recertify(
+                asked.scale, results, asked.apart or results / "recertify", each, asked.device
+            )
+    except ReclaimError as error:
+        print(f"recertify: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{len(runs)} runs and {len(evaluations)} evaluations carried over")
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit("recertify: name a scale: python workflow/recertify.py SCALE [FOLDER]")
-    scale = sys.argv[1]
-    scratch = Path(sys.argv[2]) if sys.argv[2:] else jobs.RESULTS / scale / "recertify"
-    try:
-        print(len(recertify(scale, jobs.RESULTS / scale, scratch)), "runs carried over")
-    except ReclaimError as error:
-        sys.exit(f"recertify: {error}")
+    main()

@@ -30,13 +30,13 @@ from torch import Tensor
 from reclaim import cli
 from reclaim.inference import measurements, verdicts
 from reclaim.inference.audit import audit_claims
+from reclaim.learning import checkpoints, fitting, train
 from reclaim.learning import evaluate as ev
-from reclaim.learning import finetune as ft
-from reclaim.learning import train
 from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.data import fetch_data
 from reclaim.learning.data.formats import Splits
 from reclaim.learning.data.store import store
+from reclaim.learning.frozen import Frozen
 from reclaim.learning.twin import Twin
 from reclaim.records import (
     EvaluateJob,
@@ -60,6 +60,8 @@ SCALE = "tiny"
 EVERY = 0.0  # seconds between checkpoints of a training: one after each step
 EFFECTS = ("none", "half a temporary file", "renames lost", "file cut", "file of zeros")
 """What a power cut leaves of what was written last; `none` is the end of a process alone."""
+ENDS = (("finish", "before"), ("fit", "after"))
+"""Where pre-training, a probe or fine-tuning has made its last step."""
 Effect = Literal["none", "half a temporary file", "renames lost", "file cut", "file of zeros"]
 
 CODE: tuple[Watched, ...] = (
@@ -84,15 +86,20 @@ CODE: tuple[Watched, ...] = (
     (ev, "geometry", "evaluate"),
     (ev, "fine_tune", "fine-tune"),
     (ev, "predictions", "evaluate"),
-    (ft, "tune_step", "fine-tune"),
-    (ft, "scores", "end of fine-tuning"),
+    (Frozen, "embed", "embed"),
+    (fitting, "fit", "fit"),
+    (fitting, "resume", "resume"),
+    (fitting, "fit_step", "fit step"),
     (measurements, "rows_of", "gather"),
     (verdicts, "judge_scale", "judge"),
     (page, "write_report", "report"),
 )
+FLIP = Op(op="horizontal_flip", p=0.5)
 CLEAN = (Op(op="normalise", params={"mean": [0.5], "std": [0.5]}),)
 PROTOCOLS: Mapping[str, Protocol] = {
-    "linear": LinearProtocol(epochs=2, batch=16, lr=0.5, views=CLEAN, test_views=CLEAN),
+    "linear": LinearProtocol(
+        epochs=2, batch=16, lr=0.5, momentum=0.9, views=(FLIP, *CLEAN), test_views=CLEAN
+    ),
     "knn": KnnProtocol(encoder="lowest_loss", neighbours=5, temperature=0.2, test_views=CLEAN),
     "geometry": GeometryProtocol(views=CLEAN, test_views=CLEAN),
     "fine_tune": FineTuneProtocol(epochs=2, batch=16, lr=0.1, views=CLEAN, test_views=CLEAN),
@@ -142,8 +149,8 @@ class Power:
                 target = Path(args[1])
                 old = target.read_bytes() if target.is_file() else None
                 self.renamed.append((target.absolute(), old))
-            if site.what in ("finish", "end of fine-tuning"):
-                self.states.add(state_of(args[0]))
+        if (site.what, phase) in ENDS:
+            self.states.add(state_of(args[0]))
         if self.kill is not None and self.strikes(self.kill, site, phase):
             if phase == "before" and site.what == "rename":
                 self.renamed.pop()
@@ -181,7 +188,7 @@ def put_back(target: Path, old: bytes | None) -> None:
         target.write_bytes(old)
 
 
-def state_of(made: train.Training | ft.Tuning) -> str:
+def state_of(made: train.Training | fitting.Fitting) -> str:
     """A digest of all that a training is: weights, buffers, twin, queue, centre, optimiser."""
     parts: list[Any] = [made.model.state_dict(), made.optimiser.state_dict(), made.epoch]
     if isinstance(made, train.Training):
@@ -349,7 +356,7 @@ def played(story: Story, folder: Path, power: Power, spacing: int = 1) -> bool:
         return save(self, progress, state) if progress % spacing == 0 else None
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(ft, "CHECKPOINT_SECONDS", 0.0))
+        stack.enter_context(patch.object(checkpoints, "CHECKPOINT_SECONDS", 0.0))
         stack.enter_context(patch.object(Checkpoints, "save", sparse))
         stack.enter_context(redirect_stderr(io.StringIO()))
         stack.enter_context(watching((*CODE, *DISK), power.notify))

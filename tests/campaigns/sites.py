@@ -18,7 +18,7 @@ from unittest.mock import patch
 import reclaim
 
 SOURCE = Path(reclaim.__file__).parent
-ON_BEHALF = {"records"}  # modules that write for whoever called them
+ON_BEHALF = {"records", "fitting"}  # modules that work for whoever called them
 
 Phase = Literal["before", "after"]
 Watched = tuple[Any, str, str]
@@ -48,14 +48,21 @@ Notify = Callable[[Site, Phase, tuple[Any, ...]], None]
 
 
 def caller(depth: int) -> tuple[str, int]:
-    """The function of reclaim on whose behalf a call is made, and its line."""
+    """The function of reclaim on whose behalf a call is made, and its line.
+
+    Of a call within `checkpoints` also whose checkpoint it is.
+    """
     frame: FrameType | None = sys._getframe(depth)
+    within, line = "", 0
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if SOURCE in path.parents and path.stem not in ON_BEHALF:
-            return f"{path.stem}.{frame.f_code.co_name}", frame.f_lineno
+            name, line = f"{path.stem}.{frame.f_code.co_name}", line or frame.f_lineno
+            if path.stem != "checkpoints":
+                return f"{within}{name}", line
+            within = within or f"{name} of "
         frame = frame.f_back
-    return "the caller", 0
+    return f"{within}the caller", line
 
 
 @contextmanager

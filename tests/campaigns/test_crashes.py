@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from tests.campaigns.crashes import (
     uncut,
 )
 from tests.campaigns.hostile import packed, sound, weights
-from tests.campaigns.sites import Site, watching
+from tests.campaigns.sites import Phase, Site, watching
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +82,34 @@ def test_weights_that_were_cut_in_fetching_are_whole_the_next_time(
     assert not tally.different
 
 
+def places(counts: Counter[Site], what: str, where: str) -> list[Site]:
+    """The sites of a kind of call in some module."""
+    found = [site for site in counts if site.what == what and where in site.where]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_whatever_a_power_cut_leaves_of_a_checkpoint(
     effect: str, story: Story, tmp_path: Path
 ) -> None:
     rng = random.Random(0)
     counts, expected = uncut(story, rng, tmp_path)
-    [site] = [site for site in counts if site.what == "rename" and "checkpoint" in site.where]
-    kill = Kill(site, 4, "after", effect)  # type: ignore[arg-type]
-    assert cut(story, kill, None, rng, tmp_path, Tally()).same(expected)
+    for site in places(counts, "rename", "checkpoint"):
+        kill = Kill(site, 4, "after", effect)  # type: ignore[arg-type]
+        assert cut(story, kill, None, rng, tmp_path, Tally()).same(expected)
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("what", ["fit step", "save", "rename", "resume", "embed"])
+def test_a_probe_killed_anywhere_ends_with_the_same_bits(
+    what: str, phase: Phase, story: Story, tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    counts, expected = uncut(story, rng, tmp_path)
+    for site in places(counts, what, "probe"):
+        kill = Kill(site, min(4, counts[site]), phase)
+        assert cut(story, kill, None, rng, tmp_path, Tally()).same(expected)
 
 
 def forgets_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,13 +131,24 @@ def takes_what_is_torn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints.Checkpoints, "newest", first)
 
 
-@pytest.mark.parametrize("fault", [forgets_momentum, forgets_twin, takes_what_is_torn])
+@pytest.mark.parametrize(
+    ("fault", "what", "where"),
+    [
+        (forgets_momentum, "step", "train"),
+        (forgets_twin, "step", "train"),
+        (takes_what_is_torn, "step", "train"),
+        (forgets_momentum, "fit step", "probe"),
+        (takes_what_is_torn, "fit step", "probe"),
+        (forgets_momentum, "fit step", "finetune"),
+    ],
+)
 def test_a_resume_that_forgets_something_is_noticed(
-    fault: object, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    fault: object, what: str, where: str, story: Story, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     rng = random.Random(0)
     counts, expected = uncut(story, rng, tmp_path)
-    [site] = [site for site in counts if site.what == "step"]
+    [site] = places(counts, what, where)
     assert callable(fault)
     fault(monkeypatch)
     found = cut(story, Kill(site, 5), None, rng, tmp_path, Tally())
@@ -126,9 +157,9 @@ def test_a_resume_that_forgets_something_is_noticed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("what", ["step", "fine-tune"])
+@pytest.mark.parametrize("where", ["train", "probe", "finetune"])
 def test_a_warning_before_the_end_is_used_for_a_checkpoint(
-    what: str,
+    where: str,
     number: signal.Signals,
     story: Story,
     tmp_path: Path,
@@ -139,12 +170,16 @@ def test_a_warning_before_the_end_is_used_for_a_checkpoint(
     rng = random.Random(0)
     _, expected = uncut(story, rng, tmp_path)
     folder, states, done = tmp_path / "run", set[str](), list[str]()
+
+    def a_step(site: Site) -> bool:
+        return site.what in ("step", "fit step") and site.where.startswith(where)
+
     folder.mkdir()
     story.prepare(folder)
 
     def warn(site: Site, phase: str, args: object) -> None:
-        if (site.what, phase) == (what, "before") and "_scores" not in site.where:
-            done.append(what)
+        if a_step(site) and phase == "before":
+            done.append(where)
             if len(done) == 4:
                 os.kill(os.getpid(), number)
 
@@ -153,8 +188,5 @@ def test_a_warning_before_the_end_is_used_for_a_checkpoint(
     assert len(done) == 4
     power = Power(None, folder, rng, states)
     assert played(story, folder, power)
-    steps = {
-        site.what: count for site, count in power.counts.items() if "_scores" not in site.where
-    }
-    assert steps.get(what, 0) == 6 - 4
+    assert sum(count for site, count in power.counts.items() if a_step(site)) == 6 - 4
     assert Outcome.of(folder, states).files == expected.files

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from reclaim.learning import evaluate as ev
@@ -111,51 +110,6 @@ def test_geometry_equals_a_slow_loop() -> None:
     assert found["alignment"] > 0
 
 
-def test_the_probe_reaches_the_optimum_of_a_second_engine() -> None:
-    case = frozen(train_count=300)
-    protocol = LinearProtocol(
-        epochs=400, batch=300, lr=1.0, momentum=0.9, weight_decay=0.02, test_views=CLEAN
-    )
-    scores = ev.linear_scores(case, protocol).softmax(dim=1).numpy()
-    # decay 0.02 of the mean loss is C = 1 / (0.02 n); the bias decays too, so it is a feature here
-    second = LogisticRegression(C=1 / (0.02 * 300), max_iter=5000, tol=1e-10, fit_intercept=False)
-    train_set, test_set = (
-        np.pad(features(images), ((0, 0), (0, 1)), constant_values=1)
-        for images in (case.images.train, case.images.test)
-    )
-    second.fit(train_set, case.images.train_labels.numpy())
-    expected = second.predict_proba(test_set)
-    assert np.abs(scores - expected).max() < 0.02
-    assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.95
-
-
-def test_the_probe_with_augmentation_sees_other_views_each_epoch() -> None:
-    case = frozen()
-    views = (Op(op="horizontal_flip", p=0.5), *CLEAN)
-    plain = ev.linear_scores(case, LINEAR)
-    assert torch.equal(plain, ev.linear_scores(case, LINEAR))
-    augmented = ev.linear_scores(case, LINEAR.model_copy(update={"views": views}))
-    assert not torch.equal(plain, augmented)
-
-
-def test_a_probe_draws_a_permutation_or_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
-    case, again = frozen(), LINEAR.model_copy(update={"replacement": True})
-    for protocol, distinct in ((LINEAR, 60), (again, None)):
-        orders = [ev.probe_order(case, protocol, epoch).tolist() for epoch in (0, 1)]
-        assert orders[0] != orders[1]
-        for order in orders:
-            assert len(order) == 60
-            assert set(order) <= set(range(60))
-            assert len(set(order)) == distinct or (distinct is None and 30 <= len(set(order)) <= 46)
-    # The loop learns from that very order: with the permutation put in its place it is the other.
-    with_replacement = ev.linear_scores(case, again)
-    plain = ev.linear_scores(case, LINEAR)
-    assert not torch.equal(with_replacement, plain)
-    order = ev.probe_order
-    monkeypatch.setattr(ev, "probe_order", lambda case, _, epoch: order(case, LINEAR, epoch))
-    assert torch.equal(ev.linear_scores(case, again), plain)
-
-
 def test_a_ragged_test_batch_is_dropped() -> None:
     images = frozen(test_count=30).images
     for batch, kept in ((None, 30), (30, 30), (7, 28), (16, 16)):
@@ -170,28 +124,6 @@ def test_a_ragged_test_batch_is_dropped() -> None:
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ReclaimError, match="no numbers; lower its lr"):
         ev.predictions(torch.tensor([[1.0, math.nan]]), torch.tensor([0]))
-
-
-@pytest.mark.parametrize(("pause", "lines"), [(0.0, 60), (3600.0, 0)])
-def test_a_probe_shows_its_progress_now_and_then(
-    pause: float, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ev, "PAUSE", pause)
-    ev.linear_scores(frozen(), LINEAR, "a run linear")
-    shown = capsys.readouterr().err.splitlines()
-    assert len(shown) == lines
-    assert all(line.startswith("a run linear  epoch ") for line in shown)
-
-
-def test_standardising_makes_the_scale_of_features_irrelevant() -> None:
-    case = frozen()
-    far = (Op(op="normalise", params={"mean": [0.1], "std": [5.0]}),)
-    near = LINEAR.model_copy(update={"standardise": True, "lr": 0.1})
-    torch.testing.assert_close(
-        ev.linear_scores(case, near),
-        ev.linear_scores(case, near.model_copy(update={"test_views": far})),
-        rtol=1e-3, atol=1e-3,
-    )  # fmt: skip
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
+from reclaim.learning import checkpoints, fitting, train
 from reclaim.learning import evaluate as ev
 from reclaim.learning import finetune as ft
-from reclaim.learning import train
 from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.device import generator
 from reclaim.learning.images import ImageSet
@@ -127,11 +127,11 @@ def test_fine_tuning_equals_a_slow_loop(tmp_path: Path) -> None:
 def dying(step: Callable[..., torch.Tensor], killed: set[int]) -> Callable[..., torch.Tensor]:
     """A step that ends the process once at each of the places."""
 
-    def die(tuning: ft.Tuning, order: torch.Tensor) -> torch.Tensor:
-        if tuning.done in killed:
-            killed.remove(tuning.done)
+    def die(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        if fit.done in killed:
+            killed.remove(fit.done)
             raise Killed
-        return step(tuning, order)
+        return step(fit, chosen)
 
     return die
 
@@ -141,14 +141,14 @@ def test_killed_fine_tuning_goes_on_to_the_same_bits(
 ) -> None:
     whole = tuned(subject(), tmp_path / "whole")
     assert torch.equal(whole, tuned(subject(), tmp_path / "again"))
-    killed, places, step = {2, 5, 8}, [], ft.tune_step
+    killed, places, step = {2, 5, 8}, [], fitting.fit_step
 
-    def counting(tuning: ft.Tuning, order: torch.Tensor) -> torch.Tensor:
-        places.append(tuning.done)
-        return step(tuning, order)
+    def counting(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        places.append(fit.done)
+        return step(fit, chosen)
 
-    monkeypatch.setattr(ft, "tune_step", dying(counting, killed))
-    monkeypatch.setattr(ft, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(fitting, "fit_step", dying(counting, killed))
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     for _ in range(3):
         with pytest.raises(Killed):
             tuned(subject(), tmp_path / "cut")
@@ -161,9 +161,9 @@ def test_a_checkpoint_of_another_key_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tuned(subject(), tmp_path / "whole")
-    monkeypatch.setattr(ft, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(ft, "tune_step", dying(ft.tune_step, {6}))
+        patch.setattr(fitting, "fit_step", dying(fitting.fit_step, {6}))
         other = PROTOCOL.model_copy(update={"lr": 0.1})
         with pytest.raises(Killed):
             ft.fine_tune(subject(), other, "r", "float32", Checkpoints(tmp_path / "cut", "o" * 30))
@@ -171,31 +171,48 @@ def test_a_checkpoint_of_another_key_is_not_used(
     assert torch.equal(tuned(subject(), tmp_path / "cut"), whole)
 
 
-def test_an_order_is_another_permutation_each_epoch() -> None:
-    tuning = ft.start(subject(), PROTOCOL, "r", "float32")
-    first = ft.epoch_order(tuning).tolist()
-    tuning.epoch = 1
-    second = ft.epoch_order(tuning).tolist()
-    assert sorted(first) == sorted(second) == list(range(70))
-    assert first != second
+def test_an_epoch_is_another_permutation_without_the_ragged_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """70 images in batches of 16: four of each epoch, no image twice."""
+    seen, step = list[torch.Tensor](), fitting.fit_step
+
+    def watched(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        seen.append(chosen)
+        return step(fit, chosen)
+
+    monkeypatch.setattr(fitting, "fit_step", watched)
+    tuned(subject(), tmp_path)
+    assert [len(batch) for batch in seen] == [16] * 12
+    epochs = [torch.cat(seen[start : start + 4]).tolist() for start in (0, 4, 8)]
+    assert all(len(set(epoch)) == 64 and set(epoch) < set(range(70)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_fewer_images_than_a_batch_are_one_batch(tmp_path: Path) -> None:
-    tuning = ft.start(subject(train_count=9), PROTOCOL, "r", "float32")
-    assert tuning.steps == 1
+def test_fewer_images_than_a_batch_are_one_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, step = [], fitting.fit_step
+
+    def watched(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        seen.append(len(chosen))
+        return step(fit, chosen)
+
+    monkeypatch.setattr(fitting, "fit_step", watched)
     assert tuned(subject(train_count=9), tmp_path).shape == (20, 3)
+    assert seen == [9, 9, 9]
 
 
 def test_a_loss_that_is_no_number_stops_it_and_keeps_the_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = ft.tune_step
+    step = fitting.fit_step
 
-    def broken(tuning: ft.Tuning, order: torch.Tensor) -> torch.Tensor:
-        return step(tuning, order) * (math.nan if tuning.done == 6 else 1)
+    def broken(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        return step(fit, chosen) * (math.nan if fit.done == 6 else 1)
 
-    monkeypatch.setattr(ft, "tune_step", broken)
-    monkeypatch.setattr(ft, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(fitting, "fit_step", broken)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     with pytest.raises(ReclaimError, match=r"no longer numbers in epoch 2; .*fine_tune\.lr"):
         tuned(subject(), tmp_path)
     state = Checkpoints(tmp_path, "key" * 10).newest(torch.device("cpu"))
@@ -242,15 +259,15 @@ def test_stopped_fine_tuning_says_how_to_go_on_and_ends_with_the_same_files(
     for folder in ("whole", "cut"):
         train.pretrain(pretrained, tmp_path / folder, data)
     whole = ev.evaluate(pretrained, job, tmp_path / "whole", data)
-    step, seen = ft.tune_step, []
+    step, seen = fitting.fit_step, []
 
-    def asked_to_stop(tuning: ft.Tuning, order: torch.Tensor) -> torch.Tensor:
-        seen.append(tuning.done)
+    def asked_to_stop(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        seen.append(fit.done)
         if len(seen) == 50:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(tuning, order)
+        return step(fit, chosen)
 
-    monkeypatch.setattr(ft, "tune_step", asked_to_stop)
+    monkeypatch.setattr(fitting, "fit_step", asked_to_stop)
     with pytest.raises(ReclaimError, match="SIGTERM after a checkpoint; start the same"):
         ev.evaluate(pretrained, job, tmp_path / "cut", data)
     kept = checkpoint_folder(tmp_path / "cut", f"{job.id}-fine_tune")
@@ -268,19 +285,19 @@ def test_another_run_below_is_another_fine_tuning(
 ) -> None:  # fmt: skip
     pretrained, job = jobs(tiny_job, "simclr")
     train.pretrain(pretrained, tmp_path, data)
-    monkeypatch.setattr(ft, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(ft, "tune_step", dying(ft.tune_step, {3}))
+        patch.setattr(fitting, "fit_step", dying(fitting.fit_step, {3}))
         with pytest.raises(Killed):
             ev.evaluate(pretrained, job, tmp_path, data)
     other = pretrained.model_copy(update={"code": "edited training"})
     train.pretrain(other, tmp_path, data)
-    seen, step = [], ft.tune_step
+    seen, step = [], fitting.fit_step
 
-    def counting(tuning: ft.Tuning, order: torch.Tensor) -> torch.Tensor:
-        seen.append(tuning.done)
-        return step(tuning, order)
+    def counting(fit: fitting.Fitting, chosen: torch.Tensor) -> torch.Tensor:
+        seen.append(fit.done)
+        return step(fit, chosen)
 
-    monkeypatch.setattr(ft, "tune_step", counting)
+    monkeypatch.setattr(fitting, "fit_step", counting)
     ev.evaluate(other, job, tmp_path, data)
     assert seen[0] == 0

@@ -6,16 +6,24 @@ import hashlib
 import io
 import pickle
 import shutil
-from contextlib import suppress
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 
-from reclaim.records import write_bytes
+from reclaim.records import ReclaimError, write_bytes
 
 KEPT = 2
+CHECKPOINT_SECONDS = 10.0
+REST = 20  # times what a save took: before the next one is due
+State = dict[str, Any]  # tensors and plain values
+Save = Callable[[int, Callable[[], State]], None]
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Checkpoints:
         """The oldest first."""
         return sorted(self.folder.glob(f"{self.key[:16]}-*.pt"))
 
-    def save(self, progress: int, state: dict[str, Any]) -> Path:
-        """Write a state (tensors and plain values) under its progress in steps; drop older ones."""
+    def save(self, progress: int, state: State) -> Path:
+        """Write a state under its progress in steps; drop older ones."""
         buffer = io.BytesIO()
         torch.save({"key": self.key, **state}, buffer)
         body = buffer.getvalue()
@@ -46,7 +54,7 @@ class Checkpoints:
                 old.unlink()
         return path
 
-    def newest(self, device: torch.device) -> dict[str, Any] | None:
+    def newest(self, device: torch.device) -> State | None:
         """The newest whole one; damaged and unreadable ones are passed over."""
         for path in reversed(self.paths):
             try:
@@ -66,3 +74,49 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove the folder, whatever a killed process or an older code left there: it is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def saving(keep: Checkpoints, name: str, seconds: float | None = None) -> Iterator[Save]:
+    """A function of the progress and its state, for after each step: it saves when that is due.
+
+    Due is a save `seconds` after the last (None: CHECKPOINT_SECONDS; 0: at once), later where
+    saving takes long; and when the process is asked to stop, by SIGTERM or a scheduler's SIGUSR1:
+    then the function raises ReclaimError, which says that `name` can go on.
+    """
+    every = CHECKPOINT_SECONDS if seconds is None else seconds
+    due = time.monotonic() + every
+    with stop_signals() as stopped:
+
+        def after_step(progress: int, state: Callable[[], State]) -> None:
+            nonlocal due
+            started = time.monotonic()
+            if not stopped and started < due:
+                return
+            keep.save(progress, state())
+            saved = time.monotonic()
+            due = saved + max(every, REST * (saved - started)) if every else saved
+            if stopped:
+                raise ReclaimError(
+                    f"{name} stopped by {signal.Signals(stopped[0]).name} after a checkpoint; "
+                    "start the same command again to go on"
+                )
+
+        yield after_step
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that fills when the process is asked to stop."""
+    stopped: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+
+    asked = (signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, note) for number in asked}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,22 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, one_hot
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
 
 from reclaim.learning.checkpoints import Checkpoints
-from reclaim.learning.device import (
-    generator,
-    make_deterministic,
-    pick_device,
-    use_one_thread,
-)
+from reclaim.learning.device import make_deterministic, pick_device, use_one_thread
 from reclaim.learning.finetune import fine_tune
 from reclaim.learning.frozen import CHUNK, Frozen, load_frozen
 from reclaim.learning.gpu import memory_faults
 from reclaim.learning.images import load_images
-from reclaim.learning.optimise import learning_rate
-from reclaim.learning.progress import EpochProgress
+from reclaim.learning.probe import linear_scores
 from reclaim.records import (
     EvaluateJob,
     EvaluationManifest,
@@ -31,7 +25,6 @@ from reclaim.records import (
     GeometryProtocol,
     KnnProtocol,
     LinearProtocol,
-    Optimiser,
     PretrainJob,
     Protocol,
     ReclaimError,
@@ -51,16 +44,15 @@ from reclaim.registry.jobs import (
     run_folder,
 )
 
-PAUSE = 5.0
-
 
 def evaluate(
     pretrained: PretrainJob, job: EvaluateJob, results: Path, data: Path, device: str = "auto"
 ) -> Mapping[str, EvaluationManifest]:
     """Measure a finished run by every protocol of its job; those already made are kept.
 
-    Fine-tuning that was cut short goes on from its newest checkpoint. Raises ReclaimError if the
-    run is not there or is not the one the plan asks for now, or memory runs out.
+    A probe or fine-tuning that was cut short goes on from its newest checkpoint. Raises
+    ReclaimError if the run is not there or is not the one the plan asks for now, or memory runs
+    out.
     """
     run = finished_run(results, pretrained, data_hash(job.dataset.name, data))
     if run is None:
@@ -131,7 +123,7 @@ def _scores(
 ) -> Tensor:
     match protocol:
         case LinearProtocol():
-            return linear_scores(frozen, protocol, name)
+            return linear_scores(frozen, protocol, name, keep)
         case KnnProtocol():
             return knn_scores(frozen, protocol)
         case FineTuneProtocol():
@@ -155,58 +147,6 @@ def predictions(scores: Tensor, labels: Tensor) -> pd.DataFrame:
 def accuracies(table: pd.DataFrame) -> dict[str, float]:
     """Top-1 and top-5 accuracy as fractions."""
     return {f"top{k}": float((table["rank"] <= k).mean()) for k in (1, 5)}
-
-
-def linear_scores(frozen: Frozen, protocol: LinearProtocol, name: str = "probe") -> Tensor:
-    """Logits (N, C) of a linear probe of the last epoch on the test images.
-
-    Weights start as N(0, 0.01), biases at 0; SGD under cosine decay to 0, stepped once an epoch
-    (Dong et al. 2024, 4.1.2, and the authors' `linear` script). Without augmentation the features
-    are computed once; `standardise` scales them to mean 0 and SD 1 over the training images;
-    with `replacement` an epoch draws images with replacement, as the authors' sampler.
-    """
-    images, labels = frozen.images.train, frozen.images.train_labels
-    clean = frozen.embed(images, protocol.test_views, "clean")
-    test = frozen.embed(frozen.images.test, protocol.test_views, "clean")
-    mean, deviation = clean.mean(dim=0), clean.std(dim=0).clamp(min=1e-6)
-    if not protocol.standardise:
-        mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
-    probe = nn.Linear(frozen.features, frozen.classes).to(frozen.device)
-    first = generator(frozen.device, frozen.seed, "probe")
-    nn.init.normal_(probe.weight, std=0.01, generator=first)
-    nn.init.zeros_(probe.bias)
-    schedule = Optimiser(lr=protocol.lr)
-    optimiser = torch.optim.SGD(
-        probe.parameters(), protocol.lr, protocol.momentum, weight_decay=protocol.weight_decay
-    )
-    steps = -(-len(images) // protocol.batch)
-    with EpochProgress(name, protocol.epochs, steps, pause=PAUSE) as progress:
-        for epoch in range(protocol.epochs):
-            lr = optimiser.param_groups[0]["lr"] = learning_rate(schedule, epoch, protocol.epochs)
-            order = probe_order(frozen, protocol, epoch)
-            for step, chosen in enumerate(order.split(protocol.batch)):
-                batch = (
-                    frozen.embed(images[chosen], protocol.views, epoch, step, "probe view")
-                    if protocol.views
-                    else clean[chosen]
-                )
-                loss = cross_entropy(probe((batch - mean) / deviation), labels[chosen])
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                progress.step(len(chosen))
-            progress.epoch(epoch, loss.item(), lr)
-    with torch.no_grad():
-        return probe((test - mean) / deviation)
-
-
-def probe_order(frozen: Frozen, protocol: LinearProtocol, epoch: int) -> Tensor:
-    """An epoch's images in order: a permutation, or draws with replacement."""
-    images = len(frozen.images.train)
-    draws = generator("cpu", frozen.seed, epoch, "probe order")
-    if protocol.replacement:
-        return torch.randint(images, (images,), generator=draws).to(frozen.device)
-    return torch.randperm(images, generator=draws).to(frozen.device)
 
 
 def knn_scores(frozen: Frozen, protocol: KnnProtocol) -> Tensor:

@@ -19,10 +19,10 @@ LEARNING = Path(__file__).parents[1] / "learning"
 SHARED = ("data/subset.py", "device.py", "images.py", "nets.py", "optimise.py", "views.py")
 CORE = (*SHARED, "train.py")
 MEASURES = {
-    "linear": ("evaluate.py", "linear_scores"),
-    "knn": ("evaluate.py", "knn_scores"),
-    "geometry": ("evaluate.py", "geometry"),
-    "fine_tune": ("finetune.py", "fine_tune"),
+    "linear": {"probe.py": "linear_scores", "fitting.py": "fit"},
+    "knn": {"evaluate.py": "knn_scores"},
+    "geometry": {"evaluate.py": "geometry"},
+    "fine_tune": {"finetune.py": "fine_tune", "fitting.py": "fit"},
 }
 EVERY_MEASURE = ("predictions", "accuracies")
 
@@ -42,9 +42,8 @@ def pretrain_code(config: Config) -> str:
 
 def evaluate_code(kind: str) -> str:
     """The hash of all code that decides what one kind of protocol measures."""
-    file, measure = MEASURES[kind]
-    named = {"evaluate.py": set(EVERY_MEASURE)}
-    named.setdefault(file, set()).add(measure)
+    named = {file: {measure} for file, measure in MEASURES[kind].items()}
+    named["evaluate.py"] = named.get("evaluate.py", set()) | set(EVERY_MEASURE)
     return content_hash({**_parts(named), **whole((*SHARED, "frozen.py"))})
 
 

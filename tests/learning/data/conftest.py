@@ -11,7 +11,7 @@ import struct
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -234,6 +234,29 @@ class Server:
 
 
 @contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Let it answer at an address of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    server.address = f"http://127.0.0.1:{http.server_address[1]}/some/folder"
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+@contextmanager
 def no_file_over(size: int) -> Iterator[None]:
     """The kernel refuses to let a file of this process grow over `size` bytes: a full disk."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -247,30 +270,8 @@ def no_file_over(size: int) -> Iterator[None]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers of archives; they end with the test."""
-    running = []
-
-    def start(files: dict[str, bytes], **how: Any) -> Server:
-        server = Server(files, **how)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        running.append((http, thread))
-        server.address = f"http://127.0.0.1:{http.server_address[1]}/some/folder"
-        return server
-
-    yield start
-    for http, thread in running:
-        http.shutdown()
-        thread.join()
-        http.server_close()
+    with ExitStack() as running:
+        yield lambda files, **how: running.enter_context(serving(Server(files, **how)))
 
 
 @pytest.fixture

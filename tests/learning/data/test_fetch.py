@@ -416,7 +416,6 @@ def test_no_space_for_the_manifest_or_while_the_arrays_are_moved(
         with pytest.raises(ReclaimError, match="No space left on device; free some space"):
             fetch_data("cifar10", data)
     assert len(moved) == 2
-    assert not (data / "cifar10/manifest.json").exists(), "a half-moved set has no manifest"
     fetch_data("cifar10", data)
     assert holds("cifar10", data)
 

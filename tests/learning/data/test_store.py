@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,4 +89,57 @@ def test_a_split_with_too_few_images(stored: Path) -> None:
     few = [(np.zeros(facts.shape(9), np.uint8), np.zeros(9, np.int64))] * 11
     with pytest.raises(ReclaimError, match="99 train images, expected 100"):
         store(facts, Splits(train=iter(few), test=iter(few)), stored)
+    assert {path: path.read_bytes() for path in stored.rglob("*.*")} == before
+
+
+def zeros(root: Path) -> Path:
+    """Store a set of the same name and other images."""
+    facts = DATASETS["cifar10"]
+    train, test = (
+        [(np.zeros(facts.shape(n), np.uint8), np.zeros(n, np.int64))]
+        for n in (facts.n_train, facts.n_test)
+    )
+    return store(facts, Splits(train=iter(train), test=iter(test)), root)
+
+
+@pytest.mark.parametrize("moves", range(6))
+def test_a_crash_between_two_moves_leaves_nothing_that_is_taken(
+    stored: Path, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a set of other images: the old one is read, or the new one, or neither."""
+    old = load("cifar10", stored).train_images.copy()
+    move, done = Path.replace, list[str]()
+
+    def cut(source: Path, target: Path) -> Path:
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(target.name)
+        return move(source, target)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", cut)
+        zeros(stored)
+    if moves in (0, 5):
+        found = load("cifar10", stored).train_images
+        assert np.array_equal(found, old if moves == 0 else np.zeros_like(old))
+    else:
+        assert "manifest.json" not in done
+        with pytest.raises(ReclaimError, match=REMEDY):
+            load("cifar10", stored)
+    assert not list(stored.glob(".*.new"))
+    fetch_data("cifar10", stored)
+    assert load("cifar10", stored).train_images.shape == old.shape
+
+
+def test_a_disk_that_is_full_at_the_manifest_changes_nothing(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in stored.rglob("*.*")}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ReclaimError, match="free some space"):
+        zeros(stored)
     assert {path: path.read_bytes() for path in stored.rglob("*.*")} == before

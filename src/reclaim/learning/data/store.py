@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from reclaim.learning.data.formats import Block, Splits
-from reclaim.records import DataManifest, ReclaimError, read, stamp, stamps_hold, write
+from reclaim.records import DataManifest, ReclaimError, read, render, stamp, stamps_hold, sync
 from reclaim.registry.datasets import DatasetFacts, dataset
 
 ROOT = Path("results/data")
@@ -92,10 +92,11 @@ def stored(facts: DatasetFacts, root: Path) -> Path | None:
 
 
 def store(facts: DatasetFacts, splits: Splits, root: Path) -> Path:
-    """Write the arrays, then the manifest; returns its path. One process at a time.
+    """Write the arrays and their manifest; returns its path. One process at a time.
 
-    The arrays are made in a folder of their own and moved at the end: a fault on the way (images
-    and labels that do not match, a full disk: ReclaimError) leaves what was there before.
+    All is made in a folder of its own and moved at the end, the manifest last: a fault on the way
+    (images and labels that do not match, a full disk: ReclaimError) leaves what was there before,
+    and a crash between two moves a manifest that its arrays do not fit, which no reader takes.
     """
     folder, fresh = root / facts.name, root / f".{facts.name}.new"
     try:
@@ -104,10 +105,14 @@ def store(facts: DatasetFacts, splits: Splits, root: Path) -> Path:
         write_split(fresh, facts, "train", splits.train)
         write_split(fresh, facts, "test", splits.test)
         files = {f"{array}.npy": stamp(fresh / f"{array}.npy") for array in layout(facts)}
+        made = DataManifest(name=facts.name, source=facts.title, classes=facts.classes, files=files)
+        with (fresh / "manifest.json").open("wb") as file:
+            file.write(render(made).encode())
+            flush(file)
         folder.mkdir(exist_ok=True)
-        (folder / "manifest.json").unlink(missing_ok=True)
-        for file in files:
-            (fresh / file).replace(folder / file)
+        for name in (*files, "manifest.json"):
+            (fresh / name).replace(folder / name)
+        sync(folder)
     except OSError as error:
         raise ReclaimError(
             f"{folder}: cannot write: {error.strerror or error}; free some space or mend the "
@@ -115,8 +120,6 @@ def store(facts: DatasetFacts, splits: Splits, root: Path) -> Path:
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    manifest = DataManifest(name=facts.name, source=facts.title, classes=facts.classes, files=files)
-    write(folder / "manifest.json", manifest)
     return folder / "manifest.json"
 
 

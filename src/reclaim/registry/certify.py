@@ -1,0 +1,250 @@
+"""Carry finished runs and evaluations over a change of code that changed no bit of them.
+
+One seed of a config, the witness, is trained or measured again; where its bits are the old ones,
+what the other seeds left is stamped with the present job. Nothing that was trained is touched: a
+carried manifest names one file more, its certificate, and takes the older one's place in one
+rename, so a kill leaves the one or the other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reclaim.records import (
+    EvaluateJob,
+    EvaluationManifest,
+    FileStamp,
+    Plan,
+    PretrainJob,
+    ReclaimError,
+    RunManifest,
+    canonical,
+    content_hash,
+    read,
+    stamp,
+    stamps_hold,
+    write,
+    write_text,
+)
+from reclaim.registry import jobs
+
+CERTIFICATE = "certificate-"
+LEARNED = (*jobs.ENCODERS.values(), "curve.csv")
+
+
+@dataclass(frozen=True)
+class OldRun:
+    """A whole run with the job it stands for; `before`: its earlier manifests, hash and run id."""
+
+    folder: Path
+    manifest: RunManifest
+    job: Mapping[str, Any]
+    before: Mapping[str, str]
+
+    @property
+    def kin(self) -> str:
+        """All that made it, but for its seed and the encoder that it started from."""
+        return content_hash([self.job["config"], self.manifest.code, self.manifest.data])
+
+    def same(self, witness: RunManifest) -> bool:
+        """Whether the witness learned the same bits, from the same encoder."""
+        here, there = self.manifest, witness
+        same = all(here.files.get(name) == there.files[name] for name in LEARNED)
+        return same and here.init == there.init
+
+
+@dataclass(frozen=True)
+class StaleRun:
+    """A run that is not as its present job asks for, and an older one that may be."""
+
+    job: PretrainJob
+    old: OldRun
+
+
+def stale_runs(plan: Plan, results: Path, data: Path = jobs.DATA) -> Iterator[StaleRun]:
+    """The runs of a plan that may be carried now: those whose first encoder is there."""
+    for run in plan.runs:
+        job = jobs.job_of(plan, run).pretrain
+        old = old_run(job, results)
+        if old is None or jobs.finished_run(results, job, jobs.data_hash(run.dataset, data)):
+            continue
+        try:
+            jobs.check_init(plan, job, results, data)
+        except ReclaimError:
+            continue
+        first = jobs.init_path(results, job)
+        if old.manifest.init == (None if first is None else stamp(first).sha256):
+            yield StaleRun(job, old)
+
+
+def old_run(job: PretrainJob, results: Path) -> OldRun | None:
+    """A whole run of the recipe and seed whose job the present one does not deny, if there is one.
+
+    Its own folder comes first; a plan of old may have named it otherwise.
+    """
+    present = job.config.model_dump(mode="json")
+    own = jobs.run_folder(results, job.recipe, job.id)
+    for folder in (own, *sorted(own.parent.glob("*"))):
+        try:
+            found = _read_run(folder)
+        except (ReclaimError, OSError, ValueError, KeyError, TypeError):
+            continue
+        fits = found.manifest.seed == job.seed and _within(found.job["config"], present)
+        if fits and stamps_hold(folder, found.manifest.files):
+            return found
+    return None
+
+
+def _read_run(folder: Path) -> OldRun:
+    manifest = read(folder / "run.json", RunManifest, "train the run again")
+    job, before = json.loads((folder / "config.json").read_bytes()), {}
+    for name in manifest.files:
+        if name.startswith(CERTIFICATE):  # in the order in which they were given
+            certificate = json.loads((folder / name).read_bytes())
+            job = certificate["job"]
+            before[certificate["carried"]] = certificate["carried_id"]
+    return OldRun(folder, manifest, job, {**before, content_hash(manifest): manifest.id})
+
+
+def _within(old: Any, new: Any) -> bool:
+    """Whether all that an old value says is in the new one, which may say more."""
+    if isinstance(old, dict):
+        return isinstance(new, dict) and all(
+            k in new and _within(v, new[k]) for k, v in old.items()
+        )
+    if isinstance(old, list):
+        return isinstance(new, list) and len(old) == len(new) and all(map(_within, old, new))
+    return bool(old == new)
+
+
+def carry_run(stale: StaleRun, witness: RunManifest, results: Path) -> bool:
+    """Stamp an old run with its present job; False where another process was there first."""
+    job, old = stale.job, stale.old
+    folder = jobs.run_folder(results, job.recipe, job.id)
+    with _alone(results, job.id):
+        if old_run(job, results) != old:
+            return False
+        _copy(old.folder, folder, [*old.manifest.files, "provenance.json"])
+        certificate = _certify(
+            folder, old.manifest,
+            job=job.model_dump(mode="json"), carried_id=old.manifest.id, witness=witness.id,
+        )  # fmt: skip
+        files = {**old.manifest.files, **certificate}
+        update = {"id": job.id, "job": content_hash(job), "code": job.code, "files": files}
+        write(folder / "run.json", old.manifest.model_copy(update=update))
+    return True
+
+
+@dataclass(frozen=True)
+class StaleEvaluation:
+    """An evaluation of a valid run that is not as its present job asks for."""
+
+    job: EvaluateJob
+    kind: str
+    run: RunManifest
+    folder: Path
+    old: EvaluationManifest
+
+    @property
+    def kin(self) -> str:
+        """All that made it, but for the run that it measured."""
+        return content_hash([self.old.code, content_hash(self.job.protocols[self.kind])])
+
+    def same(self, witness: EvaluationManifest) -> bool:
+        """Whether the witness measured the same, image by image."""
+        files = {name: self.old.files.get(name) for name in witness.files}
+        return (witness.metrics, witness.files) == (self.old.metrics, files)
+
+
+def stale_evaluations(
+    plan: Plan, results: Path, data: Path = jobs.DATA
+) -> Iterator[tuple[PretrainJob, StaleEvaluation]]:
+    """The stale evaluations of valid runs that measured their very encoder by the same protocol."""
+    for run in plan.runs:
+        job = jobs.job_of(plan, run)
+        folder = jobs.run_folder(results, run.recipe, run.id)
+        if not (folder / "run.json").is_file():
+            continue
+        trained = jobs.finished_run(results, job.pretrain, jobs.data_hash(run.dataset, data))
+        if trained is None:
+            continue
+        done = jobs.finished_evaluations(results, job.evaluate, trained)
+        for kind in job.evaluate.protocols:
+            old = None if kind in done else _old_evaluation(job.evaluate, kind, folder, results)
+            if old is not None:
+                yield job.pretrain, old
+
+
+def _old_evaluation(
+    job: EvaluateJob, kind: str, folder: Path, results: Path
+) -> StaleEvaluation | None:
+    """What an older code measured of this run, under the run's present name or an older one."""
+    run = _read_run(folder)
+    for name in dict.fromkeys((job.id, *run.before.values())):
+        place = jobs.evaluation_folder(results, job.recipe, name, kind)
+        try:
+            old = read(place / "metrics.json", EvaluationManifest, "evaluate again")
+        except ReclaimError:
+            continue
+        asked = {"id": old.run, "code": {kind: old.code}}
+        same = old.job == content_hash(jobs.part_of(job, [kind]).model_copy(update=asked))
+        if same and old.run_manifest in run.before and stamps_hold(place, old.files):
+            return StaleEvaluation(job, kind, run.manifest, place, old)
+    return None
+
+
+def carry_evaluation(
+    stale: StaleEvaluation, witness: EvaluationManifest | None, results: Path
+) -> bool:
+    """Stamp an old evaluation with its present job and run; False where it was made meanwhile.
+
+    `witness` is None where its code is the same: then the run's certificate says enough.
+    """
+    job, old, kind = stale.job, stale.old, stale.kind
+    folder = jobs.evaluation_folder(results, job.recipe, job.id, kind)
+    with _alone(results, job.id):
+        run = jobs.run_folder(results, job.recipe, job.id)
+        if _old_evaluation(job, kind, run, results) != stale:
+            return False
+        _copy(stale.folder, folder, list(old.files))
+        certificate = {} if witness is None else _certify(folder, old, witness=witness.run)
+        update = {
+            "run": job.id, "job": jobs.protocol_hash(job, job.protocols[kind]),
+            "code": job.code[kind], "run_manifest": content_hash(stale.run),
+            "files": {**old.files, **certificate},
+        }  # fmt: skip
+        write(folder / "metrics.json", old.model_copy(update=update))
+    return True
+
+
+@contextmanager
+def _alone(results: Path, run: str) -> Iterator[None]:
+    """Nobody trains, measures or tunes the run meanwhile."""
+    with ExitStack() as stack:
+        for stage in jobs.EVALUATIONS:
+            stack.enter_context(jobs.alone(jobs.lock_path(results, run, stage)))
+        yield
+
+
+def _copy(old: Path, new: Path, names: list[str]) -> None:
+    new.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if new != old and (old / name).is_file():
+            shutil.copy(old / name, new / name)
+
+
+def _certify(
+    folder: Path, carried: RunManifest | EvaluationManifest, **said: Any
+) -> dict[str, FileStamp]:
+    """Write why an old manifest still holds, in a file that no older manifest names."""
+    hashed = content_hash(carried)
+    name = f"{CERTIFICATE}{hashed[:8]}.json"
+    said |= {"carried": hashed, "made_by": carried.code}
+    write_text(folder / name, canonical(said) + "\n")
+    return {name: stamp(folder / name)}
