@@ -1,8 +1,9 @@
-"""`make bench`: how much of the bare network's speed a recipe keeps, and how fast the verbs start.
+"""`make bench`: how much of the bare network's speed a recipe keeps, and how fast the verbs are.
 
 A round times the same number of optimiser steps twice: on ready tensors with a plain mean-square
 loss, and as a run takes them (batch, augmented views, networks, steps, loss, update). The ratio
-is taken round by round, so a machine whose speed drifts does not matter.
+is taken round by round, so a machine whose speed drifts does not matter. The verbs are timed as
+whole processes; judging also on a made-up paper of 10,000 numbers with 20 seeds each.
 """
 
 from __future__ import annotations
@@ -10,20 +11,38 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich import print as show
 from rich.table import Table
 
+from reclaim.inference.measurements import COLUMNS
 from reclaim.learning import train
 from reclaim.learning.device import pick_device, use_one_thread
 from reclaim.learning.images import load_images
-from reclaim.registry.jobs import DATA, job_of, read_plan
+from reclaim.records import Cost, Plan, Run, write
+from reclaim.registry.jobs import DATA, job_of, plan_path, read_plan
 
 STEPS, ROUNDS, SETTLE = 4, 5, 1
+TABLES, ROWS, SEEDS = 10, 500, 20  # of two numbers a row: top-1 and top-5
+TABLE = """
+title: Made up
+locator: nowhere
+kind: results
+dataset: cifar10
+baseline: r0
+evaluation: linear
+columns:
+  top1: {metric: top1, unit: percent}
+  top5: {metric: top5, unit: percent}
+margin: {rule: half_smallest_interpreted_gap, cells: [["TABLE[top1,r0]", "TABLE[top1,r1]"]]}
+rows:
+"""
 VERBS = (
     "--help",
     "plan --check --scale {scale}",
@@ -74,15 +93,53 @@ def recipe_speed(scale: str, recipe: str, device: torch.device) -> tuple[float, 
     )
 
 
-def start_up(verb: str) -> float:
+def start_up(verb: str, folder: Path = Path()) -> float:
     """Median wall seconds of a verb as a whole process."""
-    command = [Path(sys.executable).parent / "reclaim", *verb.split()]
+    command = [str(Path(sys.executable).parent / "reclaim"), *verb.split()]
     return statistics.median(
         seconds(
-            lambda: subprocess.run(command, check=True, capture_output=True), torch.device("cpu")
+            lambda: subprocess.run(command, check=True, capture_output=True, cwd=folder),
+            torch.device("cpu"),
         )
         for _ in range(5)
     )
+
+
+def many_claims(folder: Path) -> None:
+    """A project whose one paper has 10,000 numbers, each measured with 20 seeds."""
+    rng = np.random.default_rng(0)
+    tables, results = folder / "workflow/claims/made_up/tables", folder / "results/paper"
+    for path in (tables, results, folder / "workflow/plans"):
+        path.mkdir(parents=True)
+    (tables.parent / "paper.yaml").write_text("title: Made up\nauthors: Nobody\nyear: 2024\n")
+    runs, measured = [], [",".join(COLUMNS)]
+    for n in range(TABLES):
+        rows, printed = TABLE.replace("TABLE", f"t{n}"), "row,top1,top5\n"
+        for r in range(ROWS):
+            config, true = f"simclr-{n}-{r}", 80 + rng.normal(0, 1, 2)
+            rows += (
+                f"  r{r}: {{label: A, recipe: simclr, knobs: {{hardest: {n * ROWS + r + 1}}}}}\n"
+            )
+            printed += "r{},{:.2f},{:.2f}\n".format(r, *(true + rng.normal(0, 0.3, 2)))
+            claims = tuple(f"made_up:t{n}[{metric},r{r}]" for metric in ("top1", "top5"))
+            for seed in range(SEEDS):
+                run = f"{config}-s{seed}"
+                runs.append(
+                    Run(
+                        id=run, recipe="simclr", dataset="cifar10", seed=seed, config=config,
+                        protocols=("linear",), claims=claims, cost=Cost(steps=1, images_seen=1),
+                    )
+                )  # fmt: skip
+                values = (true + rng.normal(0, 0.3, 2)) / 100
+                measured += [
+                    f"1,paper,{run},simclr,cifar10,{seed},linear,{metric},{value!r},c0de"
+                    for metric, value in zip(("top1", "top5"), values.tolist(), strict=True)
+                ]
+        (tables / f"t{n}.yaml").write_text(rows)
+        (tables / f"t{n}.csv").write_text(printed)
+    (results / "measurements.csv").write_text("\n".join(measured) + "\n")
+    plan = Plan(scale="paper", configs={}, protocols={}, runs=tuple(runs))
+    write(folder / plan_path("paper"), plan)
 
 
 def main(scale: str) -> None:
@@ -102,6 +159,12 @@ def main(scale: str) -> None:
     for verb in VERBS:
         command = verb.format(scale=scale)
         starts.add_row(f"reclaim {command}", f"{start_up(command):.2f}")
+    with tempfile.TemporaryDirectory() as folder:
+        many_claims(Path(folder))
+        took = start_up("judge --scale paper", Path(folder))
+        starts.add_row(
+            f"reclaim judge, {2 * TABLES * ROWS:,} numbers x {SEEDS} seeds", f"{took:.2f}"
+        )
     show(starts)
 
 

@@ -528,10 +528,11 @@ class Verdict(Sparse):
     """One per claim, always. Numbers are percentages, as papers print them.
 
     `difference` and `interval`: of a value, from its table's baseline; of a statement, of its one
-    difference: paired over seeds. `prediction`: where the printed number should fall. `p`: that
-    the printed number differs from ours, `tost_p`: that it differs by the margin or more,
-    `order_p`: that the claimed order is nil, two-sided; `*_adjusted`: by Holm within the paper,
-    `*_overview`: by Benjamini and Hochberg over all papers, which decides nothing.
+    difference, as it is printed: paired over seeds, in points. `prediction`: where the printed
+    number should fall, in points unless there is a `unit`. `p`: that the printed number differs
+    from ours, `tost_p`: that it differs by the margin or more, `order_p`: that the claimed order is
+    nil, two-sided; `*_adjusted`: by Holm within the paper, `*_overview`: by Benjamini and Hochberg
+    over all papers, which decides nothing.
     `verdict` follows from `size` (a printed number) and `order` (a claimed one), the worse of the
     two. `sequence`: seeds were added after a look, so p-values and intervals hold at every look.
     """
@@ -541,6 +542,7 @@ class Verdict(Sparse):
     kind: str
     text: str
     printed: str | None = None
+    unit: str | None = None
     recipe: str | None = None
     dataset: str | None = None
     metric: str | None = None
@@ -578,7 +580,7 @@ class RankingVerdict(Model):
     """A printed column's ranking beside ours: Kendall's tau, and which rows can be told apart.
 
     `separable` of `pairs` pairs differ beyond their noise; `adjacent` are the printed neighbours,
-    greater first, each with its rung; `verdict` is the worst of them.
+    greater first, each with its rung, adjusted within the paper; `verdict` is the worst of them.
     """
 
     paper: str
@@ -627,7 +629,8 @@ class SeedsWanted(Artifact):
     """`results/<scale>/seeds_wanted.json`: how many seeds in all would settle what is open.
 
     `configs` counts by config of the plan, for `reclaim plan --extend`; `claims`, for a reader, by
-    claim, or says why no number of seeds settles it.
+    claim, or says why no number of seeds settles it. Counted as planned and for one look at the
+    end: other readings, and the sequences that judge added seeds, need more.
     """
 
     scale: str
@@ -733,7 +736,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -743,7 +746,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Bring a folder's names to the disk, where the system can: a power cut keeps a rename."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -158,12 +158,12 @@ TRUE = {
 """What is printed, to the last digit: every claim is true of these means."""
 
 
-def papers(root: Path) -> dict[str, Paper]:
-    """The paper `made`, written below `root` and read back."""
+def papers(root: Path, readings: bool = False) -> dict[str, Paper]:
+    """The paper `made`, written below `root` and read back; with its `readings` if asked."""
     for name, text in FILES.items():
         path = root / "made" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text if readings else text.partition("    readings:")[0])
     return load_papers(root, recipes=RECIPES, datasets=("cifar10",))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import sqrt
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from reclaim.inference.verdicts.evidence import Evidence
 from reclaim.inference.verdicts.orders import at_least, conjunction
 from reclaim.inference.verdicts.scale import judged_by
 from reclaim.inference.verdicts.wanted import seeds_wanted
-from reclaim.records import Verdict
+from reclaim.records import RankingVerdict, Verdict
 from reclaim.registry.claims import Paper
+from reclaim.report.details import details
 from tests.inference.made_paper import (
     TRUE,
     drawn,
@@ -35,6 +36,12 @@ ALPHA = 0.05
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
     return papers(tmp_path_factory.mktemp("claims"))
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
+    """The same paper, whose temperature can be read in three ways."""
+    return papers(tmp_path_factory.mktemp("read"), readings=True)
 
 
 def cell(recipe: str) -> str:
@@ -165,13 +172,20 @@ def holm_by_hand(p: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_papers_differences_and_equivalences_are_a_family_each(paper: dict[str, Paper]) -> None:
-    found = judged(paper, seeds(5, sd=0.5, hcl=81.0))
+    values = seeds(5, sd=0.5, hcl=81.0)
+    found = judged(paper, values)
     sizes = {name: v.p for name, v in found.items() if v.p is not None and name != "again"}
     orders = {f"{name} order": v.order_p for name, v in found.items() if v.order_p is not None}
     # Two differences over the same two recipes are one order, and one cell said again is one test.
     for twice in ("either order",):
         del orders[twice]
-    adjusted = holm_by_hand({**sizes, **orders})
+    # Of the neighbours in two rankings those that no claim orders are tests besides.
+    knob = [f"simclr_enlarge-0.{i}" for i in (3, 4, 2, 1)]
+    neighbours = {
+        pair: float(stats.ttest_rel(*(values[name] for name in pair)).pvalue)
+        for pair in (("sscl", "hcl"), ("hcl", "dcl"), *pairwise(knob))
+    }
+    adjusted = holm_by_hand({**sizes, **orders, **{str(k): p for k, p in neighbours.items()}})
     for name, p in sizes.items():
         assert found[name].p_adjusted == pytest.approx(adjusted[name])
         assert p is not None
@@ -273,12 +287,38 @@ def test_the_papers_arms_are_not_taken_to_share_seeds(paper: dict[str, Paper]) -
     assert factors[0] * error <= half <= factors[1] * error
 
 
+def test_a_negative_difference_is_shown_as_it_is_printed(paper: dict[str, Paper]) -> None:
+    """The same claim said the other way round: order and size alike, all numbers mirrored."""
+    one = alone(paper, "gap")["made"]
+    said = one.statements["gap"].model_copy(
+        update={"minuend": "main[top1,simclr]", "subtrahend": "main[top1,hcl]", "printed": "-2.5"}
+    )
+    other = {"made": one.model_copy(update={"statements": {"gap": said}})}
+    for hcl in (82.5, 79.5):
+        values = seeds(9, sd=0.05, hcl=hcl)
+        found, turned = judged({"made": one}, values)["gap"], judged(other, values)["gap"]
+        for field in ("verdict", "order", "size", "order_p", "order_p_adjusted"):
+            assert getattr(turned, field) == getattr(found, field)
+        assert turned.difference == pytest.approx(-(found.difference or 0))
+        assert turned.prediction is not None and turned.interval is not None
+        assert turned.prediction.low < (turned.difference or 0) < turned.prediction.high
+        assert found.interval is not None and found.telescope is not None
+        assert turned.interval.low == pytest.approx(-found.interval.high)
+        assert turned.telescope is not None  # in the claimed direction either way
+        assert turned.telescope.upper == pytest.approx(found.telescope.upper)
+        assert judged(other, values, "digits")["gap"].transfer == (
+            "holds" if hcl > 80 else "reversed"
+        )
+
+
 def test_a_relative_difference_is_judged_in_its_own_unit(paper: dict[str, Paper]) -> None:
     found = judged(paper, seeds(11, sd=0.05))["relative"]  # 0.9 of 80 is 1.125 %
     assert found.size == "reproduced"
     assert found.prediction is not None
     middle = (found.prediction.low + found.prediction.high) / 2
     assert middle == pytest.approx(100 * 0.9 / 80, abs=0.1)
+    assert dict(details(found))["Expected, 95 %"].endswith("] % relative")
+    assert found.difference == pytest.approx(0.9, abs=0.1)  # in points, as all but the printed
     assert judged(paper, seeds(11, sd=0.05, dcl=82.5))["relative"].size == "not reproduced"
 
 
@@ -423,7 +463,50 @@ def test_a_ranking_is_as_its_worst_neighbours(
     assert found.tau == pytest.approx(stats.kendalltau([4, 3, 2, 1], means).statistic)
 
 
+def column(paper: dict[str, Paper], values: dict[str, list[float]], *added: str) -> RankingVerdict:
+    """The ranking of the first table's column."""
+    plan, frame = plan_of(paper, values), frame_of(values)
+    made = judge("paper", paper, plan, frame, added=frozenset(added))
+    return next(found for found in made.rankings if found.column == "main[top1]")
+
+
+def test_a_rankings_neighbours_are_in_the_papers_family(paper: dict[str, Paper]) -> None:
+    """Neighbours that a statement orders too are one test with it; the others are one more each."""
+    values = seeds(30, sd=0.4, hcl=80.9, sscl=81.1)
+    one = alone(paper, "gap", "relative")
+    found = judged(one, values)
+    tests = {name: v.p for name, v in found.items() if v.p is not None}
+    tests |= {"gap order": found["gap"].order_p, "relative order": found["relative"].order_p}
+    for pair in (("sscl", "hcl"), ("hcl", "dcl")):  # dcl above simclr is "relative"
+        tests[str(pair)] = float(stats.ttest_rel(*(values[name] for name in pair)).pvalue)
+    adjusted = holm_by_hand({name: p for name, p in tests.items() if p is not None})
+    assert found["gap"].order_p_adjusted == pytest.approx(adjusted["gap order"])
+    assert found["relative"].order_p_adjusted == pytest.approx(adjusted["relative order"])
+    words = {pair[:2]: pair[2] for pair in column(one, values).adjacent}
+    assert words[cell("dcl"), cell("simclr")] == found["relative"].order
+    for pair in (("sscl", "hcl"), ("hcl", "dcl")):
+        word = words[cell(pair[0]), cell(pair[1])]
+        assert (word == OPEN) == (adjusted[str(pair)] >= ALPHA)
+
+
+def test_a_ranking_of_added_seeds_holds_at_every_look(paper: dict[str, Paper]) -> None:
+    """What five seeds tell apart by a paired t test, the sequence does not yet."""
+    values = {name: seeds(34, k=5, sd=0.6)[name] for name in FEW}
+    one, added = alone(paper), [f"{name}-s{seed}" for name in FEW for seed in (3, 4)]
+    fixed, sequential = column(one, values), column(one, values, *added)
+    assert sequential.separable < fixed.separable
+    assert sequential.interval.low < fixed.interval.low
+    assert sequential.tau == fixed.tau
+    assert fixed.adjacent != sequential.adjacent
+    assert {word for *_, word in sequential.adjacent} <= {OPEN, "reproduced"}
+
+
 # --- readings ------------------------------------------------------------------------------------
+
+
+def without(values: dict[str, list[float]], name: str) -> dict[str, list[float]]:
+    """Values of all configs but one."""
+    return {config: numbers for config, numbers in values.items() if config != name}
 
 
 def swept(number: int, **means: float) -> dict[str, list[float]]:
@@ -435,9 +518,9 @@ def swept(number: int, **means: float) -> dict[str, list[float]]:
 
 
 def test_a_claim_is_charged_only_with_what_fails_under_all_readings(
-    paper: dict[str, Paper],
+    read: dict[str, Paper],
 ) -> None:
-    one = judged(paper, swept(21, hcl=79.0, hcl_1=79.0, hcl_2=82.5))[cell("hcl")]
+    one = judged(read, swept(21, hcl=79.0, hcl_1=79.0, hcl_2=82.5))[cell("hcl")]
     assert one.verdict == "reproduced"
     assert one.notes[0] == "closest under temperature=0.2"
     assert [(r.reading, r.stands) for r in one.readings] == [
@@ -448,26 +531,44 @@ def test_a_claim_is_charged_only_with_what_fails_under_all_readings(
     tost = [reading.tost_p for reading in one.readings if reading.tost_p is not None]
     assert one.tost_p == pytest.approx(3 * min(tost))
     assert one.mean == pytest.approx(79.0, abs=0.2)  # the plan's own numbers are shown
-    every = judged(paper, swept(21, hcl=79.0, hcl_1=79.0, hcl_2=78.0))[cell("hcl")]
+    every = judged(read, swept(21, hcl=79.0, hcl_1=79.0, hcl_2=78.0))[cell("hcl")]
     assert every.verdict == "not reproduced"
     assert every.p == max(reading.p for reading in every.readings if reading.p is not None)
-    assert judged(paper, swept(21))[cell("dcl")].readings == ()  # another temperature is not read
+    assert judged(read, swept(21))[cell("dcl")].readings == ()  # another temperature is not read
 
 
 def test_a_reading_that_was_not_measured_keeps_a_paper_from_being_charged(
-    paper: dict[str, Paper],
+    read: dict[str, Paper],
 ) -> None:
     values = swept(22, hcl=79.0, hcl_1=79.0, hcl_2=79.0)
     gone = values | {"hcl@temperature=0.2": [float("nan")] * 10}
-    found = judged(paper, gone)[cell("hcl")]
-    assert (found.verdict, found.p) == (OPEN, 1.0)
-    assert "not charged: temperature=0.2 not measured" in found.notes
-    assert judged(paper, values)[cell("hcl")].verdict == "not reproduced"
+    for absent in (gone, without(values, "hcl@temperature=0.2")):  # planned, or in no sweep
+        found = judged(read, absent)[cell("hcl")]
+        assert (found.verdict, found.p) == ("untestable: not run under temperature=0.2", 1.0)
+        assert [reading.stands for reading in found.readings][-1] == "not measured"
+        assert "not measured under temperature=0.2" in found.notes
+        statement = judged(read, absent)["gap"]
+        assert statement.order == OPEN
+        assert statement.verdict.startswith("untestable: not run under temperature=0.2")
+    assert judged(read, values)[cell("hcl")].verdict == "not reproduced"
+    none = judged(read, {name: v for name, v in values.items() if "@" not in name})
+    assert not [name for name, v in none.items() if "hcl" in name and v.verdict == "not reproduced"]
+    assert none[cell("hcl")].verdict == "untestable: not run under temperature=0.1, temperature=0.2"
 
 
-def test_a_statement_is_read_under_each_reading_as_a_whole(paper: dict[str, Paper]) -> None:
+def test_a_reading_that_fits_counts_whatever_was_not_measured(read: dict[str, Paper]) -> None:
+    planned = {name: v for name, v in swept(22).items() if "@" not in name}
+    found = judged(read, planned)
+    assert found[cell("hcl")].verdict == "reproduced"
+    assert found["all_above"].verdict == "reproduced"
+    noisy = seeds(28, sd=2.0)
+    assert judged(read, noisy)[cell("hcl")].verdict == OPEN  # not different as it was measured
+    assert judged(read, planned, "digits")["all_above"].readings == ()  # no paper is charged there
+
+
+def test_a_statement_is_read_under_each_reading_as_a_whole(read: dict[str, Paper]) -> None:
     """The baseline has one temperature: it stays as planned under every reading of the others."""
-    found = judged(paper, swept(23, hcl=79.0, hcl_1=82.5, hcl_2=79.0))
+    found = judged(read, swept(23, hcl=79.0, hcl_1=82.5, hcl_2=79.0))
     words = {reading.reading: reading.stands for reading in found["all_above"].readings}
     assert words == {
         "as planned": "not reproduced",
@@ -479,21 +580,46 @@ def test_a_statement_is_read_under_each_reading_as_a_whole(paper: dict[str, Pape
     assert found["little"].readings == ()
 
 
-def test_what_no_seeds_can_settle_is_said(paper: dict[str, Paper]) -> None:
-    def wanted(values: dict[str, list[float]]) -> dict[str, int | str]:
-        plan, frame = plan_of(paper, values), frame_of(values)
-        evidence = Evidence.of("paper", paper, plan, frame, Path("m.csv"))
-        asked = seeds_wanted(judged_by(evidence, ""), evidence)
-        return {name.removeprefix("made:"): seeds for name, seeds in asked.claims.items()}
+def wanted(
+    paper: dict[str, Paper], values: dict[str, list[float]], scale: str = "paper"
+) -> dict[str, int | str]:
+    """How many seeds each open claim wants, without the paper's name."""
+    plan, frame = plan_of(paper, values, scale), frame_of(values, scale)
+    evidence = Evidence.of(scale, paper, plan, frame, Path("m.csv"))
+    asked = seeds_wanted(judged_by(evidence, ""), evidence)
+    return {name.removeprefix("made:"): seeds for name, seeds in asked.claims.items()}
 
+
+def test_what_no_seeds_can_settle_is_said(paper: dict[str, Paper], read: dict[str, Paper]) -> None:
     single = "none: limited by the paper's single run"
-    assert wanted(seeds(27, sd=2.0))[cell("hcl")] == single
-    assert wanted(seeds(27, sd=0.05))["knob[top1,a]"] == single  # it has no margin
-    assert cell("hcl") not in wanted(seeds(27, sd=0.05))  # settled
-    few = wanted(seeds(28, k=3, sd=0.35, simclr=80.0, hcl=80.9, sscl=80.8, dcl=81.0))
+    assert wanted(paper, seeds(27, sd=2.0))[cell("hcl")] == single
+    assert wanted(paper, seeds(27, sd=0.05))["knob[top1,a]"] == single  # it has no margin
+    assert cell("hcl") not in wanted(paper, seeds(27, sd=0.05))  # settled
+    few = wanted(paper, seeds(28, k=3, sd=0.35, simclr=80.0, hcl=80.9, sscl=80.8, dcl=81.0))
     assert isinstance(few["all_above"], int)
     gone = swept(22, hcl=79.0, hcl_1=79.0) | {"hcl@temperature=0.2": [float("nan")] * 10}
-    assert wanted(gone)[cell("hcl")] == "none: not measured under every reading"
+    assert wanted(read, gone)[cell("hcl")] == "none: not measured under every reading"
+    assert cell("hcl") not in wanted(read, swept(22))
+
+
+def test_every_open_claim_says_what_it_wants(paper: dict[str, Paper]) -> None:
+    for scale, word in (("paper", OPEN), ("digits", "open")):
+        values = seeds(31, k=4, sd=1.2)
+        found = judged(paper, values, scale)
+        said = {name: v.transfer if scale == "digits" else v.verdict for name, v in found.items()}
+        assert wanted(paper, values, scale).keys() == {n for n, w in said.items() if w == word}
+    nothing = wanted(paper, seeds(31, k=4), "digits")
+    assert nothing["little"] == "none: claims no direction"
+    assert nothing[cell("simclr")] == "none: nothing to compare with"
+
+
+def test_trends_and_next_to_nothing_want_seeds(paper: dict[str, Paper]) -> None:
+    few = wanted(paper, seeds(32, k=3, sd=1.0, dcl=80.3))
+    assert isinstance(few["rises"], int)
+    assert isinstance(few["little"], int)
+    assert wanted(printing(paper, "main", {"hcl": "80.00"}), seeds(32, k=3, sd=1.0))["little"] == (
+        "none: no margin, so nothing counts as nil"
+    )
 
 
 # --- added seeds, controls -----------------------------------------------------------------------

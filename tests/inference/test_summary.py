@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from reclaim.inference import summary
 from reclaim.inference.measurements import read
-from reclaim.records import ReclaimError, Run, RunManifest, Verdict, Verdicts, stamp, write
+from reclaim.records import Plan, ReclaimError, Run, RunManifest, Verdict, Verdicts, stamp, write
 from reclaim.records import read as read_record
 from reclaim.registry import jobs
 from tests.registry import made_results
@@ -39,6 +40,13 @@ def retrained(results: Path, run: Run, curve: str) -> None:
     write(folder / "run.json", made.model_copy(update={"files": files}))
 
 
+def written(results: Path, plan: Plan, said: tuple[Verdict, ...]) -> Any:
+    """What summary.json says."""
+    verdicts = Verdicts(scale=SCALE, measurements="", verdicts=said)
+    measured = read(results / "measurements.csv")
+    return json.loads(summary.write_summary(results, plan, verdicts, measured).read_bytes())
+
+
 def test_claims_are_counted_and_top1_is_averaged_over_seeds(results: Path) -> None:
     said = (
         verdict("a", "untestable: transfer scale", "holds"),
@@ -46,9 +54,7 @@ def test_claims_are_counted_and_top1_is_averaged_over_seeds(results: Path) -> No
         verdict("c", "untestable: no protocol: unknown"),
         verdict("d", "reproduced"),
     )
-    table = stamp(results / "measurements.csv").sha256
-    write(results / "verdicts.json", Verdicts(scale=SCALE, measurements=table, verdicts=said))
-    made = json.loads(summary.write_summary(SCALE, results.parent).read_bytes())
+    made = written(results, PLAN, said)
     assert made["claims"] == {"holds": 1, "reproduced": 1, "untestable": 2}
     assert made["knn"] == {"hcl": 90.0, "simclr": 75.0}  # 9, 7 and 8 of ten images
     assert made["recipes"] == [{"recipe": "hcl", "knn": 90.0}, {"recipe": "simclr", "knn": 75.0}]
@@ -65,8 +71,7 @@ def test_a_recipe_on_two_data_sets_has_two_numbers(results: Path) -> None:
 def test_the_runs_of_sweeps_stay_out(results: Path) -> None:
     swept = RUNS[1].model_copy(update={"variant": "beta=2"})
     plan = PLAN.model_copy(update={"runs": (RUNS[0], swept, RUNS[2])})
-    write(jobs.plan_path(SCALE), plan)
-    made = json.loads(summary.write_summary(SCALE, results.parent).read_bytes())
+    made = written(results, plan, ())
     assert made["knn"] == {"hcl": 90.0, "simclr": 70.0}
     retrained(results, RUNS[1], "epoch,loss,lr\n0,2.5,0.1\n")
     means = pd.read_csv(summary.write_curves(plan, results.parent, {run.id for run in RUNS}))

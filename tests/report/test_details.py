@@ -24,7 +24,8 @@ MEANS = TRUE | {"hcl@temperature=0.1": 82.5, "hcl@temperature=0.2": 79.0} | {
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Verdicts, str]:
     root = tmp_path_factory.mktemp("made")
     both(root)
-    paper, values = papers(root / "claims"), drawn(np.random.default_rng(3), MEANS, 3, 0.05)
+    paper = papers(root / "claims", readings=True)
+    values = drawn(np.random.default_rng(3), MEANS, 3, 0.05)
     plan, frame = plan_of(paper, values), frame_of(values)
     made = judge("paper", paper, plan, frame, results=root)
     return made, render("paper", made, frame, controls(frame, plan), paper)

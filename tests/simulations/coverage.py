@@ -320,6 +320,36 @@ def peeking(draws: int) -> Iterator[Sequence[str]]:
         ]  # fmt: skip
 
 
+def size_factors(start: int, runs: int) -> tuple[Floats, Floats]:
+    """Half-widths for k = start … 200: in SDs of our differences, and of either arm."""
+    ks, arm = range(start, PEEKS + 1), unrounded(runs)
+    noise = [sequences.noise_of_paper(1.0, k, arm, start, ALPHA / 4) for k in ks]
+    return np.array([sequences.mean_factor(k, start, ALPHA / 2) for k in ks]), np.array(noise)
+
+
+def peeked_size(draws: int, start: int, runs: int, shared: float) -> int:
+    """How often a right printed difference is ever excluded; `shared` correlates our arms."""
+    own, arm = size_factors(start, runs)
+    wrong = 0
+    for rng, n in chunks(draws, 700, start, runs):
+        both = sqrt(shared) * normal(rng, (n, PEEKS))
+        first, second = (both + sqrt(1 - shared) * normal(rng, (n, PEEKS)) for _ in range(2))
+        truth = normal(rng, (n, runs)).mean(axis=1) - normal(rng, (n, runs)).mean(axis=1)
+        mean, spread = running(first - second)
+        reach = own * spread[:, start - 1 :]
+        reach += arm * (running(first)[1] + running(second)[1])[:, start - 1 :]
+        wrong += int((np.abs(mean - truth[:, None])[:, start - 1 :] > reach).any(axis=1).sum())
+    return wrong
+
+
+def peeking_sizes(draws: int) -> Iterator[Sequence[str]]:
+    """Error rates of the sequence of a printed difference, looked at after every seed."""
+    for runs, shared, start in product((1, 5), (0.0, 0.9), (3, 5)):
+        wrong = peeked_size(draws, start, runs, shared)
+        limit = upper(wrong, draws)
+        yield [str(runs), f"{shared:g}", str(start), percent(wrong / draws), percent(limit)]
+
+
 def widths(_: int) -> Iterator[Sequence[str]]:
     """Half-widths in SDs, fixed and of sequences from 3 and 5 seeds on."""
     for name, runs in (("our mean", None), ("printed value, 1 run", 1)):
@@ -347,6 +377,10 @@ TABLES: Mapping[str, tuple[Sequence[str], Callable[[int], Iterator[Sequence[str]
     "peeking": (
         ("what", "start", "fixed, to k = 50", "fixed, to k = 200", "sequence, to k = 200",
          "its upper Wilson limit", "fixed at the start, then sequence"), peeking,
+    ),
+    "peeking_sizes": (
+        ("runs an arm", "correlation of our arms", "start", "sequence, to k = 200",
+         "its upper Wilson limit"), peeking_sizes,
     ),
     "widths": (("of", "k", "fixed", "sequence from 3", "sequence from 5"), widths),
 }  # fmt: skip

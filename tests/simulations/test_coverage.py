@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from reclaim.inference.replication.families import holm
-from reclaim.inference.replication.sequences import compare_value_sequentially, mean_sequence
+from reclaim.inference.replication.sequences import (
+    compare_difference_sequentially,
+    compare_value_sequentially,
+    mean_sequence,
+)
 from reclaim.inference.replication.values import Printed, compare_value
 from tests.simulations import coverage
 
@@ -37,6 +41,28 @@ def test_the_simulated_sequences_are_the_packages() -> None:
         assert half == pytest.approx((means[k - 5] * sd, noises[k - 5] * sd), rel=1e-9)
 
 
+def test_the_simulated_sequence_of_a_difference_is_the_packages() -> None:
+    rng, box = np.random.default_rng(4), coverage.unrounded(3)
+    a, b = rng.normal(0, 1, (2, 30))
+    own, arm = coverage.size_factors(5, 3)
+    for k in (5, 12, 30):
+        one, other = a[:k], b[:k]
+        found = compare_difference_sequentially(list(one), list(other), box, box, box, 5)
+        assert found is not None
+        sds = [np.std(x, ddof=1) for x in (one - other, one, other)]
+        half = own[k - 5] * sds[0] + arm[k - 5] * (sds[1] + sds[2])
+        assert (found.interval.high - found.interval.low) / 2 == pytest.approx(half, rel=1e-9)
+
+
+def test_a_difference_is_looked_at_after_every_seed() -> None:
+    """Without the paper's noise in its reach, the sequence errs often: the simulation can fail."""
+    draws = 500
+    assert coverage.upper(coverage.peeked_size(draws, 5, 1, 0.5), draws) < 0.03
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage.sequences, "noise_of_paper", lambda *_: 0.0)
+        assert coverage.peeked_size(draws, 5, 1, 0.5) > 0.5 * draws
+
+
 def test_the_simulated_holm_is_the_packages() -> None:
     p = np.random.default_rng(2).uniform(0, 0.2, (3, 6))
     for row, found in zip(p.tolist(), coverage.stepped_down(p).tolist(), strict=True):
@@ -60,7 +86,7 @@ def test_a_quick_sample() -> None:
 
 
 def test_every_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    quick = [name for name in coverage.TABLES if name not in {"peeking", "widths"}]
+    quick = [name for name in coverage.TABLES if name not in {"peeking", "peeking_sizes", "widths"}]
     coverage.main(["--draws", "50", "--only", *quick])
     printed = capsys.readouterr().out
     for name in quick:

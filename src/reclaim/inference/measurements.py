@@ -182,7 +182,7 @@ def check_planned(path: Path, frame: pd.DataFrame, plan: Plan) -> None:
 def check_seeds(path: Path, frame: pd.DataFrame, plan: Plan) -> None:
     """Refuse gaps: in the seeds of a planned config, or in the metrics of one of its runs."""
     first: dict[tuple[str, str], dict[str, int]] = {}
-    columns = (frame[name] for name in ("run", "protocol", "metric"))
+    columns = (frame[name].tolist() for name in ("run", "protocol", "metric"))
     for place, (run, protocol, metric) in enumerate(zip(*columns, strict=True)):
         first.setdefault((run, protocol), {})[metric] = place + 2
     configs: dict[str, list[Run]] = {}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reclaim import records
-from reclaim.inference.measurements import points, read
+from reclaim.inference.measurements import points
 from reclaim.records import Plan, ReclaimError, RunManifest, Verdict, Verdicts
-from reclaim.registry.jobs import read_plan, run_folder
+from reclaim.registry.jobs import run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,19 +50,12 @@ def _curves(plan: Plan, folder: Path, runs: Collection[str]) -> Iterator[pd.Data
             yield pd.read_csv(path)[["epoch", "loss"]].assign(recipe=run.recipe)
 
 
-def write_summary(scale: str, results: Path) -> Path:
-    """Write summary.json from the verdicts and the measurements beside it.
-
-    Raises ReclaimError for a missing or faulty one.
-    """
-    folder = results / scale
-    said = records.read(folder / "verdicts.json", Verdicts, f"run `reclaim judge --scale {scale}`")
-    planned = {run.id for run in read_plan(scale, sweeps=True).runs if not run.variant}
-    measured = read(folder / "measurements.csv")
-    made = summary(said.verdicts, measured[measured["run"].isin(planned)])
-    target = folder / SUMMARY
-    records.write_text(target, json.dumps(made, indent=1) + "\n")
-    return target
+def write_summary(folder: Path, plan: Plan, verdicts: Verdicts, measured: pd.DataFrame) -> Path:
+    """Write summary.json from a plan's verdicts and measurements."""
+    planned = {run.id for run in plan.runs if not run.variant}
+    made = summary(verdicts.verdicts, measured[measured["run"].isin(planned)])
+    records.write_text(folder / SUMMARY, json.dumps(made, indent=1) + "\n")
+    return folder / SUMMARY
 
 
 def summary(verdicts: Sequence[Verdict], measured: pd.DataFrame) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def details(verdict: Verdict) -> list[tuple[str, str]]:
 
 def _tests(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.prediction is not None:
-        yield "Expected, 95 %", ranged(verdict.prediction)
+        yield "Expected, 95 %", f"{ranged(verdict.prediction)} {verdict.unit or ''}".rstrip()
     for name, raw, adjusted, overview in (
         ("Different, p", verdict.p, verdict.p_adjusted, verdict.p_overview),
         ("Equivalent, p", verdict.tost_p, verdict.tost_p_adjusted, None),

@@ -22,6 +22,7 @@ from reclaim.inference.replication.orders import (
     ranking,
     worst,
 )
+from reclaim.inference.replication.sequences import sequence_p
 from tests.inference.replication.test_differences import frame
 
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -74,13 +75,19 @@ def test_neighbours_are_the_settings_with_none_printed_between() -> None:
     values = table(5, 4)
     found = ranking([70, 90, 80, 80], values)
     assert found is not None
-    pairs = [(pair.first, pair.second) for pair in found.adjacent]
-    assert pairs == [(2, 0), (3, 0), (1, 2), (1, 3)]
-    for pair in found.adjacent:
-        expected = stats.ttest_rel(values[:, pair.first], values[:, pair.second])
-        assert pair.test is not None
-        assert pair.test.p == pytest.approx(expected.pvalue, **EXACT)
-        assert pair.test.sign == np.sign(expected.statistic)
+    assert found.adjacent == ((2, 0), (3, 0), (1, 2), (1, 3))
+
+
+def test_a_ranking_of_added_seeds_is_by_sequences() -> None:
+    values = table(8, 3, 0, -0.6)
+    fixed, found = ranking([3, 2, 1], values), ranking([3, 2, 1], values, 4)
+    assert fixed is not None
+    assert found is not None
+    pairs = combinations(range(3), 2)
+    p = [sequence_p(list(values[:, i] - values[:, j]), 4) for i, j in pairs]
+    assert found.separable == sum(value < 0.05 / 3 for value in p) < fixed.separable
+    assert found.tau == fixed.tau
+    assert ranking([3, 2, 1], values, 1) is None
 
 
 def test_rankings_that_cannot_be_judged() -> None:
@@ -88,7 +95,7 @@ def test_rankings_that_cannot_be_judged() -> None:
     assert ranking([1, 1], table(3, 2)) is None
     same = ranking([3, 2, 1], table(3, 3)[:, [0, 0, 1]])  # two settings became one measurement
     assert same is not None
-    assert same.adjacent[0].test is None
+    assert same.separable < same.pairs
     with pytest.raises(ValueError, match="3 settings"):
         ranking([3, 2, 1], table(3, 2))
 

@@ -11,15 +11,17 @@ from statsmodels.stats.power import TTestPower
 
 from reclaim.inference.replication import planning
 from reclaim.inference.replication.differences import size_test
-from reclaim.inference.replication.orders import optimum
+from reclaim.inference.replication.orders import optimum, page
 from reclaim.inference.replication.planning import (
     Future,
     Wanted,
     least,
     order_power,
+    seeds_for_nil,
     seeds_for_optimum,
     seeds_for_order,
     seeds_for_size,
+    seeds_for_trend,
     seeds_for_value,
 )
 from reclaim.inference.replication.values import Printed, compare_value, ladder
@@ -78,6 +80,62 @@ def test_more_than_there_are_now() -> None:
     assert seeds_for_order(list(SHARED + 40)) == Wanted(4)
     assert least(lambda k: k / 10, 3, 0.75) == Wanted(8)
     assert least(lambda k: k / 10, 3, 0.75, most=7) == Wanted(None, "none: more than 7")
+
+
+# --- a rise or fall, a difference said to be nil -------------------------------------------------
+
+
+def test_the_chance_that_a_trend_is_settled() -> None:
+    """Of futures like our seeds, Page's exact test at alpha/2 shows the rise in 80 % or so."""
+    rng, n = np.random.default_rng(11), 1500
+    values = np.array([0, 0.3, 0.6, 0.9]) + rng.normal(0, 1, (12, 4))
+    found = seeds_for_trend(values)
+    assert found.seeds is not None and found.seeds > 12
+    rows = values[rng.integers(0, 12, (n, found.seeds))]  # drawn from the seeds there are
+    share = np.mean([page(table).p_rise < 0.025 for table in rows])
+    assert share == pytest.approx(0.8, abs=0.08)  # normal limits, whole numbers
+    assert seeds_for_trend(values[:, ::-1], falls=True) == found
+
+
+def test_a_claimed_rise_is_settled_by_one_step_against_it() -> None:
+    """Over three settings of which the last falls, the whole rises and the step decides first."""
+    values = np.array([0, 10, 9.0]) + np.random.default_rng(12).normal(0, 0.3, (4, 3))
+    found = seeds_for_trend(values)
+    step = list(values[:, 2] - values[:, 1])
+    assert found == seeds_for_order(step, None, 0.05 / 4)
+    assert found.seeds is not None
+
+
+def test_trends_that_no_seeds_settle() -> None:
+    flat = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    assert seeds_for_trend(flat) == Wanted(None, "none: no difference to be seen")
+    steep = np.arange(4.0) + np.zeros((3, 4))  # every seed alike: Page's least number of seeds
+    k = seeds_for_trend(steep).seeds
+    assert k == 4  # three give p = 1/24³ < alpha/2 already, and more is wanted than there is
+
+
+@pytest.mark.parametrize(("mean", "margin"), [(0.0, 1.0), (0.4, 1.0), (-0.4, 1.0)])
+def test_the_chance_that_nil_is_shown(mean: float, margin: float) -> None:
+    rng, n = np.random.default_rng(13), 4000
+    found = seeds_for_nil(list(mean + SHARED), margin)
+    k = found.seeds
+    assert k is not None
+    for seeds, enough in ((k, True), (k - 1, False)):
+        futures = rng.normal(mean, 1, (n, seeds))
+        p = [
+            stats.ttest_1samp(futures, side * margin, axis=1, alternative=way).pvalue
+            for side, way in ((1, "less"), (-1, "greater"))
+        ]
+        share = float(np.mean(np.maximum(*p) < 0.025))
+        assert (share > 0.8 - 0.02) if enough else (share < 0.8 + 0.02)
+
+
+def test_more_than_nil_is_an_order_beyond_the_margin() -> None:
+    beyond = list(2 + SHARED)
+    assert seeds_for_nil(beyond, 0.5) == seeds_for_order(beyond, 1.5, 0.025)
+    assert seeds_for_nil([-d for d in beyond], 0.5) == seeds_for_nil(beyond, 0.5)
+    assert seeds_for_nil(beyond, 2.0).why == "none: no difference to be seen"
+    assert seeds_for_nil([1.0], 0.5).why == "none: one seed"
 
 
 # --- an optimum ----------------------------------------------------------------------------------

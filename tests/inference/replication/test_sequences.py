@@ -9,9 +9,11 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+from reclaim.inference.replication.differences import size_test
 from reclaim.inference.replication.estimates import mean_interval
 from reclaim.inference.replication.sequences import (
     LEVELS,
+    compare_difference_sequentially,
     compare_value_sequentially,
     crossing_of_mean,
     crossing_of_sd,
@@ -200,3 +202,55 @@ def test_seeds_that_say_nothing() -> None:
             mean_sequence(values, start)
         with pytest.raises(ValueError, match="starts at"):
             compare_value_sequentially(values, Printed.of("81"), start)
+
+
+# --- a printed difference ------------------------------------------------------------------------
+
+OTHERS = [79.0, 80.6, 79.9, 79.2, 81.0, 79.8, 79.1, 80.3]
+
+
+def arm(runs: int, sd: float | None = None) -> Printed:
+    """A printed arm, for its runs and its spread."""
+    known = None if sd is None else (Fraction(sd), Fraction(sd))
+    return Printed(Fraction(0), Fraction(0), runs, known)
+
+
+@pytest.mark.parametrize("second", [arm(3), arm(5, 0.4)])
+def test_a_printed_difference_at_every_look(second: Printed) -> None:
+    """Half of α for our mean, a quarter for either arm, which are added up."""
+    claimed, first = Printed(Fraction(3), Fraction(4)), arm(1)
+    found = compare_difference_sequentially(VALUES, OTHERS, claimed, first, second, 5, 4.0)
+    fixed = size_test(VALUES, OTHERS, claimed, first, second, 4.0)
+    assert found is not None and fixed is not None
+    own = np.subtract(VALUES, OTHERS)
+    half = mean_factor(8, 5, 0.025) * own.std(ddof=1)
+    limit = stats.norm.ppf(1 - 0.05 / 16)
+    half += limit * sd_factor(8, 5, 0.05 / 8) * np.std(VALUES, ddof=1)
+    if second.sd is None:
+        half += limit * sd_factor(8, 5, 0.05 / 8) * np.std(OTHERS, ddof=1) / sqrt(3)
+    else:
+        half += stats.t.ppf(1 - 0.05 / 8, 4) * 0.4 / sqrt(5)
+    assert found.interval.high - own.mean() == pytest.approx(half)
+    assert own.mean() - found.interval.low == pytest.approx(half)
+    assert (found.difference, found.method) == (fixed.difference, "sequence")
+    assert found.p > fixed.p
+    assert found.tost_p > fixed.tost_p
+
+
+def test_a_printed_difference_is_seen_where_its_interval_ends() -> None:
+    """p is below α just where the claimed number lies outside the interval of level 1 − α."""
+    mean = float(np.subtract(VALUES, OTHERS).mean())
+    for away in (4.0, 8.0, 16.0, 32.0):
+        claimed = Printed(Fraction(mean + away), Fraction(mean + away))
+        found = compare_difference_sequentially(VALUES, OTHERS, claimed, arm(1), arm(1), 5)
+        assert found is not None
+        assert (found.p < 0.05) == (found.interval.high < mean + away)
+        assert found.tost_p == 1.0
+
+
+def test_a_printed_difference_that_no_sequence_has() -> None:
+    claimed = arm(1)
+    same = [1.0, 1.0, 1.0]
+    assert compare_difference_sequentially(same, same, claimed, claimed, claimed, 3) is None
+    with pytest.raises(ValueError, match="starts at 4"):
+        compare_difference_sequentially([1.0, 2.0], same[:2], claimed, claimed, claimed, 4)

@@ -28,8 +28,6 @@ from reclaim.inference.replication.values import (
     Rung,
     ValueTest,
     difference_p,
-    distances,
-    equivalence_p,
     quantile,
     untestable,
 )
@@ -134,21 +132,7 @@ def size_test(
         return None
     own = mean_interval(differences)
     error, df = size_error(a, b, first or claimed, second or claimed)
-    nearest, farthest = distances(own.mean, float(claimed.low), float(claimed.high))
-    half = float(quantile((1 + level) / 2, df)) * error
-    return ValueTest(
-        seeds=own.seeds,
-        mean=own.mean,
-        sd=own.sd or 0.0,
-        difference=float(nearest),
-        error=error,
-        df=df,
-        p=float(difference_p(nearest, error, df)),
-        margin=None if margin is None else float(margin),
-        tost_p=1.0 if margin is None else float(equivalence_p(farthest, float(margin), error, df)),
-        interval=Interval(low=own.mean - half, high=own.mean + half),
-        method="Welch",
-    )
+    return ValueTest.of(own, claimed, error, df, margin, level, "Welch")
 
 
 def size_error(
@@ -185,9 +169,11 @@ def own_part(
     (k − 1) tr(M Σ̂)²/tr((M Σ̂)²): k − 1 where one part rules, at most 2(k − 1). (Counting s_A², s_B²
     and s_D² as independent gives too many.)
     """
-    runs = np.diag([0.0 if arm.sd else 1 / arm.runs for arm in (first, second)])
-    weighed = (runs + np.array([[1, -1], [-1, 1]]) / seeds) @ covariance
-    ours, square = (np.trace(each, axis1=-2, axis2=-1) for each in (weighed, weighed @ weighed))
+    m_a, m_b = (0.0 if arm.sd else 1 / arm.runs for arm in (first, second))
+    a, b, ab = covariance[..., 0, 0], covariance[..., 1, 1], covariance[..., 0, 1]
+    on_a, on_b = m_a * a + (a - ab) / seeds, m_b * b + (b - ab) / seeds  # the diagonal of M Σ̂
+    across = (m_a * ab + (ab - b) / seeds) * (m_b * ab + (ab - a) / seeds)
+    ours, square = on_a + on_b, on_a**2 + on_b**2 + 2 * across
     varies = square > 0  # not where both arms have a printed SD and our differences are all alike
     return ours, (seeds - 1) * np.where(varies, ours**2, 1) / np.where(varies, square, 1)
 

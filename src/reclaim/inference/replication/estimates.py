@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isclose, sqrt
+from functools import cache
+from math import fsum, isclose, sqrt
 from typing import Literal
-
-import numpy as np
 
 from reclaim.records import Interval
 
@@ -37,6 +36,7 @@ def varies(values: Sequence[float]) -> bool:
     return not isclose(min(values), max(values), rel_tol=1e-12, abs_tol=1e-12)
 
 
+@cache
 def quantile(seeds: int, level: float = LEVEL) -> float:
     """Student's t with P(|T| <= t) = `level` on `seeds` - 1 degrees of freedom."""
     from scipy.special import stdtrit  # scipy.stats costs half a second more and gives the same
@@ -51,12 +51,13 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """
     if not values:
         raise ValueError("no values to average")
-    mean, k = float(np.mean(values)), len(values)
+    k = len(values)
+    mean = fsum(values) / k
     if k == 1:
         return Estimate(mean, None, k, None)
     if not varies(values):
         return Estimate(mean, 0.0, k, None)
-    sd = float(np.std(values, ddof=1))
+    sd = sqrt(fsum((value - mean) ** 2 for value in values) / (k - 1))
     half = quantile(k, level) * sd / sqrt(k)
     return Estimate(mean, sd, k, Interval(low=mean - half, high=mean + half))
 
@@ -121,6 +122,7 @@ def quantified(parts: Sequence[Transfer], quantifier: str = "all") -> Transfer:
     return "holds" if holds else "reversed"
 
 
+@cache
 def rounding(printed: str) -> tuple[Fraction, Fraction]:
     """The least and greatest value that prints as `printed`: half a unit of its last digit away.
 

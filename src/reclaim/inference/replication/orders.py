@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from reclaim.inference.replication.differences import SignTest, one_sample, sign
 from reclaim.inference.replication.distributions import dunnett, mann_whitney, page_row
 from reclaim.inference.replication.estimates import LEVEL
+from reclaim.inference.replication.sequences import sequence_p
 from reclaim.inference.replication.values import Rung
 from reclaim.records import Interval
 
@@ -39,41 +40,32 @@ def worst(verdicts: Sequence[Rung]) -> Rung:
 
 
 @dataclass(frozen=True)
-class Adjacent:
-    """Two settings with none printed between them; the test is of `first`, printed the greater.
-
-    `test` is None where the seeds of the pair do not differ.
-    """
-
-    first: int
-    second: int
-    test: SignTest | None
-
-
-@dataclass(frozen=True)
 class Ranking:
     """A printed ranking beside the measured one.
 
     `tau` is Kendall's τ of the printed values with the measured means (τ-b where only the former
     tie), `interval` that with the means of infinitely many seeds. Of all pairs that print orders,
-    `separable` are told apart.
+    `separable` are told apart; `adjacent` have none printed between them, the greater first.
     """
 
     tau: float
     interval: Interval
     separable: int
     pairs: int
-    adjacent: tuple[Adjacent, ...]
+    adjacent: tuple[tuple[int, int], ...]
 
 
-def ranking(printed: Sequence[Any], values: Table, level: float = LEVEL) -> Ranking | None:
+def ranking(
+    printed: Sequence[Any], values: Table, start: int | None = None, level: float = LEVEL
+) -> Ranking | None:
     """Compare a printed ranking of g settings with k seeds of each, (k, g).
 
     The interval is simultaneous: each pair has a paired t test at (1 − level)/pairs (Bonferroni),
     so with probability `level` every pair told apart is told apart rightly, and the true τ lies
     between that with all other pairs discordant and that with all concordant. Pairs printed equal
-    order nothing. None for one seed, or where print orders nothing. Raises ValueError for a printed
-    value too many or too few.
+    order nothing. Where seeds were added to the first `start`, the tests are those of confidence
+    sequences. None for one seed (or a `start` of one), or where print orders nothing. Raises
+    ValueError for a printed value too many or too few.
 
     >>> found = ranking([3, 2, 1], np.array([[9.0, 5.0, 6.0], [9.1, 5.2, 5.9], [9.3, 5.0, 5.6]]))
     >>> round(found.tau, 3), found.interval.low, found.separable, found.pairs
@@ -85,10 +77,10 @@ def ranking(printed: Sequence[Any], values: Table, level: float = LEVEL) -> Rank
         for i, j in combinations(range(g), 2)
         if printed[i] != printed[j]
     ]
-    if k < 2 or not ordered:
+    if min(k, start or k) < 2 or not ordered:
         return None
-    tests = [one_sample(list(values[:, i] - values[:, j])) for i, j in ordered]
-    sure = [test.sign for test in tests if test and test.p < (1 - level) / len(ordered)]
+    tests = [_sign(list(values[:, i] - values[:, j]), start) for i, j in ordered]
+    sure = [which for which, p in tests if p < (1 - level) / len(ordered)]
     means = values.mean(axis=0).tolist()
     agree = sum(sign(means[i] - means[j]) for i, j in ordered)
     root, unsure = sqrt(len(ordered) * comb(g, 2)), len(ordered) - len(sure)
@@ -98,11 +90,19 @@ def ranking(printed: Sequence[Any], values: Table, level: float = LEVEL) -> Rank
         separable=len(sure),
         pairs=len(ordered),
         adjacent=tuple(
-            Adjacent(i, j, test)
-            for (i, j), test in zip(ordered, tests, strict=True)
+            (i, j)
+            for i, j in ordered
             if not any(printed[j] < other < printed[i] for other in printed)
         ),
     )
+
+
+def _sign(differences: Sequence[float], start: int | None) -> tuple[int, float]:
+    """The sign of a mean difference, with its p-value."""
+    test = one_sample(differences)
+    if test is None:
+        return 0, 1.0
+    return test.sign, test.p if start is None else sequence_p(differences, start)
 
 
 def _shape(values: Table, settings: int | None = None) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 An order is settled when its paired t test is significant, a printed number when it is different or
 equivalent (the ladder of `values`). Seeds of ours narrow only our part of the standard error: what
 the paper's own few runs leave stays, so some claims no number of seeds can settle. Numbers of seeds
-are totals, more than there are now, for one look at the end with a chance of `power`; seeds that
-were added after a look are judged by a confidence sequence, which needs more.
+are totals, more than there are now, for one look at the end with a chance of `power`, of a claim
+that is read in one way. Both make them a least: seeds that were added after a look are judged by a
+confidence sequence, and R readings are R chances.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 from typing import Any
 
@@ -20,11 +22,14 @@ from numpy.typing import NDArray
 
 from reclaim.inference.replication.differences import own_part
 from reclaim.inference.replication.distributions import noncentral_t, over_chi
+from reclaim.inference.replication.estimates import mean_interval
+from reclaim.inference.replication.orders import page
 from reclaim.inference.replication.values import ALPHA, Printed, quantile, untestable
 
 POWER = 0.8
 MOST = 1000  # seeds of one recipe
 ENDLESS = 10**6  # seeds that are as good as infinitely many
+NOTHING = "none: no difference to be seen"
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,11 @@ def seeds_for_order(
     """
     if (reason := untestable(differences)) is not None:
         return Wanted(None, f"none: {reason}")
-    size = abs(float(np.mean(differences)) if effect is None else effect)
-    ratio = size / float(np.std(differences, ddof=1))
+    own = mean_interval(differences)
+    assert own.sd is not None
+    ratio = abs(own.mean if effect is None else effect) / own.sd
     if ratio == 0:
-        return Wanted(None, "none: no difference to be seen")
+        return Wanted(None, NOTHING)
     return least(lambda k: order_power(ratio, k, alpha), len(differences), power, most)
 
 
@@ -104,6 +110,80 @@ def seeds_for_optimum(
     return max(found, key=lambda wanted: wanted.seeds or ENDLESS)
 
 
+# --- a rise or fall ------------------------------------------------------------------------------
+
+
+def seeds_for_trend(
+    values: NDArray[np.float64],
+    *,
+    falls: bool = False,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    most: int = MOST,
+) -> Wanted:
+    """Seeds to settle a claimed rise or fall, (k, g): by Page's test, or by one step against it.
+
+    Σ place · rank of a seed has the mean and SD that it has over our seeds; summed over k seeds it
+    is taken as normal, against Page's (1963) own normal limit. As a statement's, the test for it is
+    at alpha/2, that against it at alpha/4, and that of each of n steps at alpha/4n.
+    """
+    from scipy.special import ndtr, ndtri
+
+    upward = values[:, ::-1] if falls else values
+    seeds, g = upward.shape
+    found = mean_interval([page(row[None]).statistic - g * (g + 1) ** 2 / 4 for row in upward])
+    null = sqrt(g**2 * (g + 1) ** 2 * (g - 1) / 144)
+    limit = null * float(ndtri(1 - alpha / (2 if found.mean > 0 else 4)))
+
+    def chance(k: int) -> float:
+        beyond = sqrt(k) * abs(found.mean) - limit
+        return float(ndtr(beyond / found.sd)) if found.sd else float(beyond > 0)
+
+    whole = least(chance, seeds, power, most) if found.mean else Wanted(None, NOTHING)
+    steps = np.diff(upward, axis=1).T
+    back = [
+        seeds_for_order(list(step), None, alpha / (2 * len(steps)), power, most)
+        for step in steps
+        if step.mean() < 0
+    ]
+    return min([whole, *back], key=lambda wanted: wanted.seeds or ENDLESS)
+
+
+# --- a difference said to be nil -----------------------------------------------------------------
+
+
+def seeds_for_nil(
+    differences: Sequence[float],
+    margin: float,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    most: int = MOST,
+) -> Wanted:
+    """Seeds to show a mean difference within a margin, or beyond it, by one-sided paired t tests.
+
+    As a statement's, those within are at alpha/2, those beyond (on either side) at alpha/4. Raises
+    ValueError for no differences.
+    """
+    from scipy.special import ndtr
+
+    if (reason := untestable(differences)) is not None:
+        return Wanted(None, f"none: {reason}")
+    own = mean_interval(differences)
+    assert own.sd is not None
+    size, sd = abs(own.mean), own.sd
+    if size >= margin:
+        return seeds_for_order(differences, size - margin, alpha / 2, power, most)
+
+    def chance(k: int) -> float:
+        s, weights = over_chi(k - 1)
+        spread = sd / sqrt(k)
+        reach = margin - quantile(1 - alpha / 2, k - 1) * spread * s
+        inside = ndtr((reach - size) / spread) - ndtr((-reach - size) / spread)
+        return float(weights @ np.maximum(inside, 0))
+
+    return least(chance, len(differences), power, most)
+
+
 # --- a printed value or difference ---------------------------------------------------------------
 
 
@@ -122,10 +202,12 @@ def seeds_for_value(
     """
     if (reason := untestable(values)) is not None:
         return Wanted(None, f"none: {reason}")
+    own = mean_interval(values)
+    assert own.sd is not None
     # a pair whose second arm is always 0
     future = Future(
-        mean=float(np.mean(values)),
-        covariance=np.diag([float(np.var(values, ddof=1)), 0.0]),
+        mean=own.mean,
+        covariance=np.array([[own.sd**2, 0.0], [0.0, 0.0]]),
         claimed=printed,
         arms=(printed, Printed(printed.low, printed.high, printed.runs)),
         margin=margin,
@@ -206,8 +288,13 @@ class Future:
         """The chance that the mean of k seeds falls between two values."""
         from scipy.special import ndtr
 
-        spread = sqrt(float(np.array([1, -1]) @ self.covariance @ np.array([1, -1])) / seeds)
+        spread = self.sd / sqrt(seeds)
         return ndtr((high - self.mean) / spread) - ndtr((low - self.mean) / spread)
+
+    @cached_property
+    def sd(self) -> float:
+        """The standard deviation of one difference."""
+        return sqrt(float(np.array([1, -1]) @ self.covariance @ np.array([1, -1])))
 
 
 def _least_for_number(future: Future, now: int, alpha: float, power: float, most: int) -> Wanted:

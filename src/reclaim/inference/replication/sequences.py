@@ -21,6 +21,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from math import exp, expm1, log, log1p, pi, sqrt
 
+from reclaim.inference.replication.differences import size_test
 from reclaim.inference.replication.estimates import LEVEL, mean_interval
 from reclaim.inference.replication.values import (
     ALPHA,
@@ -95,10 +96,50 @@ def compare_value_sequentially(
     fixed = compare_value(values, printed, margin, level) if _testable(values, start) else None
     if fixed is None:
         return None
+    return at_every_look(
+        fixed, printed, partial(width, fixed.sd, fixed.seeds, printed, start), level
+    )
+
+
+def compare_difference_sequentially(
+    a: Sequence[float],
+    b: Sequence[float],
+    claimed: Printed,
+    first: Printed,
+    second: Printed,
+    start: int,
+    margin: Fraction | float | None = None,
+    level: float = LEVEL,
+) -> ValueTest | None:
+    """`differences.size_test` at a number of seeds that was decided on the way.
+
+    Half of α goes to our mean difference, a quarter to the noise of each printed arm, bounded as
+    that of a printed value; the bounds are added up, for the arms may share seeds or not. None and
+    ValueError as there, and for a `start` as in `mean_sequence`.
+    """
+    varied = _testable(a, start) or _testable(b, start)
+    fixed = size_test(a, b, claimed, first, second, margin, level) if varied else None
+    if fixed is None:
+        return None
+    seeds, spread = fixed.seeds, fixed.sd
+    spreads = [mean_interval(arm).sd or 0.0 for arm in (a, b)]
+
+    def reach(alpha: float) -> float:
+        return mean_factor(seeds, start, alpha / 2) * spread + sum(
+            noise_of_paper(sd, seeds, arm, start, alpha / 4)
+            for sd, arm in zip(spreads, (first, second), strict=True)
+        )
+
+    return at_every_look(fixed, claimed, reach, level)
+
+
+def at_every_look(
+    fixed: ValueTest, printed: Printed, reach: Callable[[float], float], level: float
+) -> ValueTest:
+    """A test with the p-values and interval of a reach, which is a function of α."""
     _, farthest = distances(fixed.mean, float(printed.low), float(printed.high))
-    reach = partial(width, fixed.sd, fixed.seeds, printed, start)
-    half = reach(1 - level)
     inside = 0.0 if fixed.margin is None else fixed.margin - float(farthest)
+    half = reach(1 - level)
     return replace(
         fixed,
         p=least_alpha(reach, abs(fixed.difference)),
@@ -111,11 +152,16 @@ def compare_value_sequentially(
 def width(sd: float, seeds: int, printed: Printed, start: int, alpha: float) -> float:
     """How far from our mean a printed value may lie, at every number of seeds at once."""
     ours = mean_factor(seeds, start, alpha / 2) * sd
+    return ours + noise_of_paper(sd, seeds, printed, start, alpha / 2)
+
+
+def noise_of_paper(sd: float, seeds: int, printed: Printed, start: int, alpha: float) -> float:
+    """How far a printed value may lie from its own truth: by its SD, or by a limit of ours."""
     if printed.sd is not None:
-        noise = quantile(1 - alpha / 4, printed.runs - 1) * float(printed.sd[1])
+        noise = quantile(1 - alpha / 2, printed.runs - 1) * float(printed.sd[1])
     else:
-        noise = normal(1 - alpha / 8) * sd_factor(seeds, start, alpha / 4) * sd
-    return ours + float(noise) / sqrt(printed.runs)
+        noise = normal(1 - alpha / 4) * sd_factor(seeds, start, alpha / 2) * sd
+    return float(noise) / sqrt(printed.runs)
 
 
 def least_alpha(reach: Callable[[float], float], distance: float) -> float:

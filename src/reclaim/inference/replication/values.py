@@ -21,7 +21,13 @@ from fractions import Fraction
 from math import sqrt
 from typing import Any, Literal
 
-from reclaim.inference.replication.estimates import LEVEL, mean_interval, rounding, varies
+from reclaim.inference.replication.estimates import (
+    LEVEL,
+    Estimate,
+    mean_interval,
+    rounding,
+    varies,
+)
 from reclaim.records import Interval
 
 ALPHA = 0.05
@@ -83,6 +89,35 @@ class ValueTest:
     interval: Interval
     method: Method
 
+    @classmethod
+    def of(
+        cls,
+        own: Estimate,
+        printed: Printed,
+        error: float,
+        df: float,
+        margin: Fraction | float | None,
+        level: float,
+        method: Method,
+    ) -> ValueTest:
+        """Our mean against all that prints as one number, by the error of their difference."""
+        nearest, farthest = distances(own.mean, float(printed.low), float(printed.high))
+        within = None if margin is None else float(margin)
+        half = float(quantile((1 + level) / 2, df)) * error
+        return cls(
+            seeds=own.seeds,
+            mean=own.mean,
+            sd=own.sd or 0.0,
+            difference=float(nearest),
+            error=error,
+            df=df,
+            p=float(difference_p(nearest, error, df)),
+            margin=within,
+            tost_p=1.0 if within is None else float(equivalence_p(farthest, within, error, df)),
+            interval=Interval(low=own.mean - half, high=own.mean + half),
+            method=method,
+        )
+
 
 def untestable(values: Sequence[float]) -> str | None:
     """Why seeds say nothing about a printed value: "one seed" or "no seed variation".
@@ -115,21 +150,8 @@ def compare_value(
     own = mean_interval(values)
     assert own.sd is not None
     error, df = standard_error(own.sd, own.seeds, printed)
-    nearest, farthest = distances(own.mean, float(printed.low), float(printed.high))
-    half = float(quantile((1 + level) / 2, df)) * error
-    return ValueTest(
-        seeds=own.seeds,
-        mean=own.mean,
-        sd=own.sd,
-        difference=float(nearest),
-        error=error,
-        df=df,
-        p=float(difference_p(nearest, error, df)),
-        margin=None if margin is None else float(margin),
-        tost_p=1.0 if margin is None else float(equivalence_p(farthest, float(margin), error, df)),
-        interval=Interval(low=own.mean - half, high=own.mean + half),
-        method="t" if printed.sd is None else "Welch",
-    )
+    method: Method = "t" if printed.sd is None else "Welch"
+    return ValueTest.of(own, printed, error, df, margin, level, method)
 
 
 def ladder(p: float, tost_p: float, alpha: float = ALPHA) -> Rung:

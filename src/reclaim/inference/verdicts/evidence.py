@@ -35,7 +35,7 @@ Sides = tuple[float, float]  # one-sided p-values for and against a claim
 class Reading:
     """A way to take a paper: which config stands for each planned one that it concerns.
 
-    `name` is what its sweep varies, "" for the plan's own reading.
+    `name` is what its sweep varies, "" for the plan's own reading; a config "" is in no sweep.
     """
 
     name: str
@@ -121,7 +121,8 @@ class Evidence:
         if plan.scale != scale:
             raise ReclaimError(f"asked to judge {scale!r}, but the plan is of {plan.scale!r}")
         check_planned(source, measurements, plan)
-        images = None if results is None else Predictions(results)
+        there = results is not None and (results / "evaluations").is_dir()
+        images = Predictions(results) if results and there else None
         return cls(plan, papers, Measured.of(measurements, plan), added, images)
 
     @cached_property
@@ -166,9 +167,8 @@ class Evidence:
     def place(self, claim: ValueClaim, reading: Reading = PLANNED) -> Place | None:
         """Where a claim's numbers are, under a reading; None where no run serves it."""
         config = self.config_of.get(claim.id)
-        if config is None:
-            return None
-        return reading.configs.get(config, config), claim.evaluation, claim.metric
+        config = config and reading.configs.get(config, config)
+        return (config, claim.evaluation, claim.metric) if config else None
 
     def values(self, place: Place | None) -> dict[int, float]:
         """Measured value by seed, in order of seeds; accuracies in percent."""
@@ -238,11 +238,12 @@ class Evidence:
 
     def runs_of(self, claims: Sequence[ValueClaim]) -> tuple[str, ...]:
         """The measured runs behind some claims."""
-        found = (
-            self.runs[self.config_of[claim.id]][seed].id
-            for claim in claims
-            for seed in self.of_claim(claim)
+        configs = (
+            (self.runs[self.config_of[c.id]], self.of_claim(c))
+            for c in claims
+            if c.id in self.config_of
         )
+        found = (runs[seed].id for runs, values in configs for seed in values)
         return tuple(dict.fromkeys(found))
 
     def flag(self, claim: ValueClaim) -> str | None:
@@ -278,10 +279,10 @@ class Evidence:
         return {}
 
     def readings(self, claims: Sequence[ValueClaim]) -> tuple[Reading, ...]:
-        """The planned reading of some claims, then every other that the sweeps have for all.
+        """The planned reading of some claims, then every other that their protocol gives.
 
         A reading that does not concern a claim leaves its runs as planned. One that no sweep of
-        the plan has is not judged.
+        the plan has was not measured; it is left out at a transfer scale, which charges no paper.
         """
         options = {claim.id: self.options(claim) for claim in claims}
         names = dict.fromkeys(name for given in options.values() for name in given)
@@ -290,7 +291,7 @@ class Evidence:
             concerned = (claim for claim in claims if name in options[claim.id])
             bases = [self.config_of.get(claim.id, "") for claim in concerned]
             configs = {base: self._swept.get((base, name), "") for base in bases}
-            if all(configs.values()):
+            if all(configs.values()) or not self.transfers:
                 found.append(Reading(name, configs))
         return tuple(found)
 

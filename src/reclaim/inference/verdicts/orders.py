@@ -45,10 +45,11 @@ Margins = Mapping[str, Margin | None]
 
 @dataclass(frozen=True)
 class Part:
-    """One difference that a statement claims to be positive, greater minus lesser, by reading."""
+    """One difference, first minus second, and its claimed sign (0: said to be nil), by reading."""
 
-    greater: ValueClaim
-    lesser: ValueClaim
+    first: ValueClaim
+    second: ValueClaim
+    sign: int
     pairs: Mapping[str, Pair | None]
     transfers: Mapping[str, Transfer]
 
@@ -66,7 +67,7 @@ class Part:
     @property
     def words(self) -> str:
         """The difference in words, or nothing where it was not measured."""
-        pair = f"{self.greater.recipe} − {self.lesser.recipe}, {self.greater.metric}"
+        pair = f"{self.first.recipe} − {self.second.recipe}, {self.first.metric}"
         return f"{pair}: {measured_words(self.gap)}" if self.gap else ""
 
 
@@ -111,14 +112,14 @@ class Case:
     @cached_property
     def parts(self) -> list[Part]:
         """The statement's differences, each with the sign that the statement gives it."""
-        sign = 0 if claims_no_sign(self.said) else 1
+        sign = claimed_sign(self.said)
         found = []
-        for names in claimed_order(self.said):
+        for names in claimed_differences(self.said):
             first, second = (self.cell(name) for name in names)
             if first is not None and second is not None:
                 pairs = {r.name: self.evidence.pair(first, second, r) for r in self.readings}
                 words = {name: transfer(sign, p.gap if p else None) for name, p in pairs.items()}
-                found.append(Part(first, second, pairs, words))
+                found.append(Part(first, second, sign, pairs, words))
         return found
 
     def transfer(self, reading: Reading = PLANNED) -> Transfer:
@@ -131,14 +132,12 @@ class Case:
         return [pair for part in self.parts if (pair := part.pairs[reading.name]) is not None]
 
 
-def claimed_order(said: Statement) -> Sequence[tuple[str, str]]:
-    """(greater, lesser) cells as a statement has them.
+def claimed_differences(said: Statement) -> Sequence[tuple[str, str]]:
+    """(first, second) cells of a statement's differences, first minus second.
 
-    A printed difference has the sign of its number, a magnitude its direction; a trend orders
-    neighbours on its curve. A total orders nothing.
+    They are (greater, lesser) cells, but for a printed difference, which stays as it is printed. A
+    magnitude has a direction; a trend orders neighbours on its curve. A total orders nothing.
     """
-    if said.kind == "difference":
-        return flipped(said.pairs, Decimal(said.printed) < 0)
     if said.kind == "magnitude":
         return flipped(said.pairs, said.direction == "decrease")
     if said.kind == "trend":
@@ -146,6 +145,13 @@ def claimed_order(said: Statement) -> Sequence[tuple[str, str]]:
         rises = last_rise.get(said.shape, len(said.curve))
         return [(b, a) if i < rises else (a, b) for i, (a, b) in enumerate(pairwise(said.curve))]
     return said.pairs
+
+
+def claimed_sign(said: Statement) -> int:
+    """The sign of a statement's differences; 0 where none is claimed."""
+    if claims_no_sign(said):
+        return 0
+    return -1 if said.kind == "difference" and Decimal(said.printed) < 0 else 1
 
 
 def claims_no_sign(said: Statement) -> bool:
@@ -177,18 +183,29 @@ def order_of(case: Case) -> Order | None:
     """The test of what a statement claims apart from a size; None where that is nothing."""
     if not case.parts or (claims_no_sign(case.said) and not isinstance(case.said, Magnitude)):
         return None
-    found = [statement_sides(case, reading) for reading in case.readings]
-    if found[0] is None:
+    return over_all(key_of(case), [statement_sides(case, reading) for reading in case.readings])
+
+
+def order_of_two(greater: ValueClaim, lesser: ValueClaim, evidence: Evidence) -> Order | None:
+    """The test that one number is above another, as that of a statement which says so."""
+    places = [place for cell in (greater, lesser) if (place := evidence.place(cell))]
+    readings = evidence.readings([greater, lesser])
+    pairs = [evidence.pair(greater, lesser, reading) for reading in readings]
+    return over_all(order_key(places), [pair.sides() if pair else None for pair in pairs])
+
+
+def over_all(key: Hashable, sides: Sequence[Sides | None]) -> Order | None:
+    """One test over the readings of a claim, the planned one first; None where that has none."""
+    if sides[0] is None:
         return None
-    over = over_readings([s and s[1] for s in found], [s and s[0] for s in found])
-    holds = over.tost_p <= over.p
-    return Order(key_of(case), two_sided((over.tost_p, over.p)), holds)
+    over = over_readings([s and s[1] for s in sides], [s and s[0] for s in sides])
+    return Order(key, two_sided((over.tost_p, over.p)), over.tost_p <= over.p)
 
 
 def key_of(case: Case) -> Hashable:
     """What makes two statements one test: the same differences, put together in the same way."""
     places = [
-        tuple(place for cell in (part.greater, part.lesser) if (place := case.evidence.place(cell)))
+        tuple(place for cell in (part.first, part.second) if (place := case.evidence.place(cell)))
         for part in case.parts
     ]
     if len(places) == 1 and not claims_no_sign(case.said):
@@ -243,9 +260,10 @@ def part_sides(case: Case, part: Part, reading: Reading) -> Sides | None:
     pair = part.pairs[reading.name]
     if pair is None:
         return None
-    if not claims_no_sign(case.said):
-        return pair.sides()
-    margin = case.margin(part.greater)
+    if part.sign:
+        sides = pair.sides()
+        return sides[::-1] if sides and part.sign < 0 else sides
+    margin = case.margin(part.first)
     if margin is None:
         return UNKNOWN
     above, below = pair.sides(margin.points), pair.sides(-margin.points)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +18,11 @@ from reclaim.inference.replication.families import benjamini_hochberg
 from reclaim.inference.replication.noise import agreement, noise_floor
 from reclaim.inference.replication.orders import Ranking, ranking, worst
 from reclaim.inference.stale import marks, with_marks
+from reclaim.inference.summary import write_summary
 from reclaim.inference.verdicts.evidence import Evidence, Place, margins_of, unit_of
+from reclaim.inference.verdicts.orders import order_of_two
 from reclaim.inference.verdicts.statements import repeated_draft, statement_draft
-from reclaim.inference.verdicts.values import OPEN, Draft, order_word, settle, value_draft
+from reclaim.inference.verdicts.values import OPEN, Draft, Family, Order, value_draft
 from reclaim.inference.verdicts.wanted import seeds_wanted
 from reclaim.records import REHEARSAL, Noise, Plan, RankingVerdict, ReclaimError, Verdict, Verdicts
 from reclaim.registry.claims import Paper, ValueClaim, exact, load_papers, split
@@ -58,13 +63,19 @@ def judge(
 
 def judged_by(evidence: Evidence, measurements: str) -> Verdicts:
     """The verdicts from evidence; `measurements` is the hash of their file."""
-    papers = evidence.papers.values()
-    judged = [verdict for paper in papers for verdict in settle(list(drafts_of(paper, evidence)))]
+    judged: list[Verdict] = []
+    rankings: list[RankingVerdict] = []
+    for paper in evidence.papers.values():
+        drafts, columns = list(drafts_of(paper, evidence)), list(columns_of(paper, evidence))
+        orders = [order for column in columns for order in column.orders if order]
+        family = Family.of(drafts, orders)
+        judged += [family.settled(draft) for draft in drafts]
+        rankings += [column.settled(family, evidence.transfers) for column in columns]
     return Verdicts(
         scale=evidence.scale,
         measurements=measurements,
         verdicts=tuple(overview(judged)),
-        rankings=tuple(found for paper in papers for found in rankings_of(paper, evidence)),
+        rankings=tuple(rankings),
         noise=tuple(noise_of(evidence)),
     )
 
@@ -99,23 +110,40 @@ def drafts_of(paper: Paper, evidence: Evidence) -> Iterator[Draft]:
 
 
 def judge_scale(scale: str, results: Path = RESULTS) -> Path:
-    """Judge a scale's gathered measurements; writes verdicts.json and seeds_wanted.json.
+    """Judge a scale's gathered measurements: verdicts.json, seeds_wanted.json, summary.json.
 
     Returns the path of the verdicts. Raises ReclaimError for a missing or faulty plan, claim,
     measurement or prediction; nothing is written then.
     """
+    with uncollected():
+        return _judge_scale(scale, results)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for cycles, which records have none of: it takes a third of a large plan's time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _judge_scale(scale: str, results: Path) -> Path:
     plan, folder = plan_of(scale, results), results / scale
     measured = read(folder / MEASUREMENTS)
     further = extension_path(scale, results).is_file()
     added = added_runs(scale, results) if further else frozenset[str]()
     papers = load_papers()
     evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
-    there = (folder / "runs").is_dir()  # without runs nothing says what made the measurements
-    marked = marks(plan, papers, results) if there else {}
-    verdicts = with_marks(judged_by(evidence, digest(measured)), marked)
+    judged = judged_by(evidence, digest(measured))
+    verdicts = with_marks(judged, marks(plan, papers, results))
     wanted = seeds_wanted(verdicts, evidence)
     records.write(folder / "seeds_wanted.json", wanted)
     records.write(folder / "verdicts.json", verdicts)
+    write_summary(folder, plan, verdicts, measured)
     return folder / "verdicts.json"
 
 
@@ -164,24 +192,53 @@ WORDS = {"reproduced": "holds", "not reproduced": "reversed", OPEN: "open"}  # a
 ROWS = range(3, 51)  # two are a difference, and of more than fifty no reader compares all pairs
 
 
-def rankings_of(paper: Paper, evidence: Evidence) -> Iterator[RankingVerdict]:
-    """The ranking of every printed column of which three different rows were measured."""
+@dataclass(frozen=True)
+class Column:
+    """A printed column's ranking, and the test of each pair of printed neighbours.
+
+    None: of a pair that cannot be tested.
+    """
+
+    name: str
+    cells: list[ValueClaim]
+    found: Ranking
+    orders: list[Order | None]
+
+    def settled(self, family: Family, transfers: bool) -> RankingVerdict:
+        """The worst of the printed neighbours, each adjusted with all tests of the paper."""
+        words = [family.of_order(order)[1] if order else OPEN for order in self.orders]
+        named = {word: WORDS[word] if transfers else str(word) for word in words}
+        adjacent = tuple(
+            (self.cells[first].cell, self.cells[second].cell, named[word])
+            for (first, second), word in zip(self.found.adjacent, words, strict=True)
+        )
+        return RankingVerdict(
+            paper=self.cells[0].paper, column=self.name,
+            cells=tuple(claim.cell for claim in self.cells), tau=self.found.tau,
+            interval=self.found.interval, separable=self.found.separable, pairs=self.found.pairs,
+            adjacent=adjacent, verdict=named[worst(words)],
+        )  # fmt: skip
+
+
+def columns_of(paper: Paper, evidence: Evidence) -> Iterator[Column]:
+    """Every printed column of which three different rows were measured."""
     columns: dict[str, list[ValueClaim]] = {}
     for claim in evidence.cells(paper.id).values():
         table, column, _ = split(claim.cell)
         columns.setdefault(f"{table}[{column}]", []).append(claim)
     for name, claims in columns.items():
-        found = ranking_of(name, claims, evidence)
+        found = column_of(name, claims, evidence)
         if found is not None:
             yield found
 
 
-def ranking_of(name: str, claims: list[ValueClaim], evidence: Evidence) -> RankingVerdict | None:
+def column_of(name: str, claims: list[ValueClaim], evidence: Evidence) -> Column | None:
     """A column's ranking beside ours, by the seeds that all its measured rows have."""
-    distinct: dict[Place | None, ValueClaim] = {}
+    distinct: dict[Place, ValueClaim] = {}
     for claim in claims:
-        distinct.setdefault(evidence.place(claim), claim)
-    cells = [claim for place, claim in distinct.items() if evidence.values(place)]
+        if (place := evidence.place(claim)) and evidence.values(place):
+            distinct.setdefault(place, claim)
+    cells = list(distinct.values())
     if len(cells) not in ROWS:
         return None
     values = [evidence.of_claim(claim) for claim in cells]
@@ -189,29 +246,12 @@ def ranking_of(name: str, claims: list[ValueClaim], evidence: Evidence) -> Ranki
     if len(seeds) < 2:
         return None
     table = np.array([[column[seed] for column in values] for seed in seeds])
-    found = ranking([exact(claim.printed) * unit_of(claim) for claim in cells], table)
-    return None if found is None else verdict_of(name, cells, found, evidence)
-
-
-def verdict_of(
-    name: str, cells: list[ValueClaim], found: Ranking, evidence: Evidence
-) -> RankingVerdict:
-    """The worst of the printed neighbours, each at its share of α (Bonferroni in the column)."""
-    many = len(found.adjacent)
-    words = [
-        order_word(min(1.0, many * pair.test.p), pair.test.mean > 0) if pair.test else OPEN
-        for pair in found.adjacent
-    ]
-    named = {word: WORDS[word] if evidence.transfers else str(word) for word in words}
-    adjacent = tuple(
-        (cells[pair.first].cell, cells[pair.second].cell, named[word])
-        for pair, word in zip(found.adjacent, words, strict=True)
-    )
-    return RankingVerdict(
-        paper=cells[0].paper, column=name, cells=tuple(claim.cell for claim in cells),
-        tau=found.tau, interval=found.interval, separable=found.separable, pairs=found.pairs,
-        adjacent=adjacent, verdict=named[worst(words)],
-    )  # fmt: skip
+    printed = [exact(claim.printed) * unit_of(claim) for claim in cells]
+    found = ranking(printed, table, evidence.start(seeds, *distinct))
+    if found is None:
+        return None
+    orders = [order_of_two(cells[i], cells[j], evidence) for i, j in found.adjacent]
+    return Column(name, cells, found, orders)
 
 
 def noise_of(evidence: Evidence) -> Iterator[Noise]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
-from statistics import fmean, stdev
+from statistics import fmean
 
 from reclaim.inference.replication import differences
 from reclaim.inference.replication.estimates import Estimate
 from reclaim.inference.replication.orders import WORST_FIRST
 from reclaim.inference.replication.planning import Wanted, seeds_for_size
-from reclaim.inference.replication.sequences import least_alpha, mean_factor, width
-from reclaim.inference.replication.values import ALPHA, Printed, ValueTest
+from reclaim.inference.replication.sequences import compare_difference_sequentially
+from reclaim.inference.replication.values import Printed, ValueTest
 from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Pair, Reading, unit_of
 from reclaim.inference.verdicts.orders import (
     Case,
@@ -39,7 +39,7 @@ from reclaim.inference.verdicts.values import (
     size_of,
     value_draft,
 )
-from reclaim.records import Effect, Interval, Margin, ReadingVerdict, Telescope, Verdict
+from reclaim.records import Effect, Margin, ReadingVerdict, Telescope, Verdict
 from reclaim.registry.claims import Difference, StatementClaim, ValueClaim, split
 
 # --- the size of a printed difference -------------------------------------------------------------
@@ -76,7 +76,8 @@ def size_of_difference(case: Case, said: Difference) -> tuple[Size | None, dict[
     if "readings" in update and not claims_no_sign(said):
         words = [reading_word(case, reading) for reading in runs]
         update["readings"] = with_orders(update["readings"], words)
-    return size, update | {"margin": margin} | telescope_of(case, said, update.get("notes"))
+    update |= {"margin": margin, "unit": "% relative" if units == (RELATIVE,) else None}
+    return size, update | telescope_of(case, said, update.get("notes"))
 
 
 def named(reading: str, unit: str, units: int) -> str:
@@ -144,44 +145,13 @@ def size_test(found: Sized | None, pair: Pair | None) -> ValueTest | None:
     if found is None or pair is None:
         return None
     a, b, margin = found.first, found.second, found.margin
-    fixed = differences.size_test(a, b, found.claimed, *found.arms, margin=margin)
-    if fixed is None or pair.start is None:
-        return fixed
-    return in_sequence(fixed, found, pair.start) if pair.start > 1 else None
-
-
-def in_sequence(fixed: ValueTest, found: Sized, start: int) -> ValueTest:
-    """The test of a printed difference at a number of seeds that was decided on the way.
-
-    Half of α goes to our mean difference, half to the noise of the paper's two arms, each bounded
-    by the upper limit of its own σ; the bounds are added up, for the arms may share seeds or not.
-    """
-    spreads = [stdev(arm) for arm in (found.first, found.second)]
-
-    def both(alpha: float) -> float:
-        ours = mean_factor(fixed.seeds, start, alpha / 2) * fixed.sd
-        theirs = (
-            paper_noise(sd, fixed.seeds, arm, start, alpha / 2)
-            for sd, arm in zip(spreads, found.arms, strict=True)
-        )
-        return ours + sum(theirs)
-
-    low, high = float(found.claimed.low), float(found.claimed.high)
-    farthest = max(abs(fixed.mean - low), abs(fixed.mean - high))
-    inside = 0.0 if fixed.margin is None else fixed.margin - farthest
-    half = both(ALPHA)
-    return replace(
-        fixed,
-        p=least_alpha(both, abs(fixed.difference)),
-        tost_p=least_alpha(both, inside),
-        interval=Interval(low=fixed.mean - half, high=fixed.mean + half),
-        method="sequence",
+    if pair.start is None:
+        return differences.size_test(a, b, found.claimed, *found.arms, margin=margin)
+    if pair.start < 2:
+        return None
+    return compare_difference_sequentially(
+        a, b, found.claimed, *found.arms, start=pair.start, margin=margin
     )
-
-
-def paper_noise(sd: float, seeds: int, arm: Printed, start: int, alpha: float) -> float:
-    """How far from the truth one printed arm may lie: what `sequences.width` adds to our mean's."""
-    return width(sd, seeds, arm, start, alpha) - mean_factor(seeds, start, alpha / 2) * sd
 
 
 def seeds_for_difference(case: Case, said: Difference, alpha: float) -> list[Wanted]:
@@ -218,8 +188,9 @@ def telescope_of(case: Case, said: Difference, notes: object) -> dict[str, objec
     pair = case.parts[0].pairs[PLANNED.name]
     if pair is None or claims_no_sign(said):
         return {}
-    runs = min(part.runs or 1 for part in (case.parts[0].greater, case.parts[0].lesser))
-    seen = differences.telescope(pair.first, pair.second, 1, runs)
+    (part,) = case.parts
+    runs = min(cell.runs or 1 for cell in (part.first, part.second))
+    seen = differences.telescope(pair.first, pair.second, part.sign, runs)
     if seen is None:
         return {}
     found = Telescope(upper=seen.upper, d33=seen.least_seen, too_small=seen.too_small)

@@ -40,6 +40,9 @@ from reclaim.records import Margin, ReadingVerdict, Verdict
 from reclaim.registry.claims import ValueClaim, signed
 
 OPEN: Rung = "compatible, imprecise"
+NOT_MEASURED = "not measured"
+AS_PLANNED = "as planned"
+UNREAD = "untestable: not run under "  # other readings, which may yet bear the claim out
 
 
 @dataclass(frozen=True)
@@ -74,45 +77,69 @@ class Draft:
     otherwise: str | None = None
 
 
-def settle(drafts: Sequence[Draft]) -> list[Verdict]:
-    """The verdicts on one paper from its drafts."""
-    differences: dict[Hashable, float] = {}
-    equivalences: dict[Hashable, float] = {}
-    for draft in drafts:
-        if draft.size is not None:
-            differences[draft.size.key, draft.size.p] = draft.size.p
-            if draft.size.tost_p is not None:
-                equivalences[draft.size.key, draft.size.tost_p] = draft.size.tost_p
-        if draft.order is not None:
-            differences[draft.order.key, draft.order.p] = draft.order.p
-    adjusted = dict(zip(differences, holm(list(differences.values())), strict=True))
-    tost = dict(zip(equivalences, holm(list(equivalences.values())), strict=True))
-    return [settled(draft, adjusted, tost) for draft in drafts]
+@dataclass(frozen=True)
+class Family:
+    """The tests of one paper by key and p-value, adjusted: of differences, of equivalences."""
+
+    differences: Mapping[Hashable, float]
+    equivalences: Mapping[Hashable, float]
+
+    @classmethod
+    def of(cls, drafts: Iterable[Draft], orders: Iterable[Order]) -> Family:
+        """From a paper's drafts, and the orders of its rankings' neighbours."""
+        differences: dict[Hashable, float] = {(one.key, one.p): one.p for one in orders}
+        equivalences: dict[Hashable, float] = {}
+        for draft in drafts:
+            if (size := draft.size) is not None:
+                differences[size.key, size.p] = size.p
+                if size.tost_p is not None:
+                    equivalences[size.key, size.tost_p] = size.tost_p
+            if (order := draft.order) is not None:
+                differences[order.key, order.p] = order.p
+        return cls(adjusted(differences), adjusted(equivalences))
+
+    def of_order(self, order: Order) -> tuple[float, Rung]:
+        """A claimed order's adjusted p-value, and what it comes to."""
+        p = self.differences[order.key, order.p]
+        return p, order_word(p, order.holds)
+
+    def settled(self, draft: Draft) -> Verdict:
+        """The verdict on one claim."""
+        verdict, undecided = draft.verdict, not draft.verdict.verdict
+        update: dict[str, object] = {}
+        words: dict[str, Rung] = {}
+        if (size := draft.size) is not None:
+            p = self.differences[size.key, size.p]
+            equivalent = self.equivalences.get((size.key, size.tost_p))
+            update |= {"p": size.p, "p_adjusted": p}
+            update |= {"tost_p": size.tost_p, "tost_p_adjusted": equivalent}
+            words["size"] = ladder(p, 1.0 if equivalent is None else equivalent)
+            if equivalent is not None and (also := note(p, equivalent)):
+                update["notes"] = (*verdict.notes, also)
+        if (order := draft.order) is not None:
+            p, words["order"] = self.of_order(order)
+            update |= {"order_p": order.p, "order_p_adjusted": p}
+        if undecided:
+            word = worst(list(words.values())) if words else OPEN
+            instead = draft.otherwise or not_charged(verdict.readings)
+            update |= words | {"verdict": instead if word == OPEN and instead else word}
+        return verdict.model_copy(update=update)
 
 
-def settled(
-    draft: Draft, adjusted: Mapping[Hashable, float], tost: Mapping[Hashable, float]
-) -> Verdict:
-    """One verdict, given the adjusted p-values of its paper by test."""
-    verdict, undecided = draft.verdict, not draft.verdict.verdict
-    update: dict[str, object] = {}
-    words: dict[str, Rung] = {}
-    if (size := draft.size) is not None:
-        p, equivalent = adjusted[size.key, size.p], tost.get((size.key, size.tost_p))
-        update |= {"p": size.p, "p_adjusted": p}
-        update |= {"tost_p": size.tost_p, "tost_p_adjusted": equivalent}
-        words["size"] = ladder(p, 1.0 if equivalent is None else equivalent)
-        if equivalent is not None and (also := note(p, equivalent)):
-            update["notes"] = (*verdict.notes, also)
-    if (order := draft.order) is not None:
-        p = adjusted[order.key, order.p]
-        update |= {"order_p": order.p, "order_p_adjusted": p}
-        words["order"] = order_word(p, order.holds)
-    if undecided:
-        word = worst(list(words.values())) if words else OPEN
-        whole = draft.otherwise if word == OPEN and draft.otherwise else word
-        update |= words | {"verdict": whole}
-    return verdict.model_copy(update=update)
+def adjusted(tests: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """A family of p-values, adjusted by Holm."""
+    return dict(zip(tests, holm(list(tests.values())), strict=True))
+
+
+def not_charged(readings: Sequence[ReadingVerdict]) -> str | None:
+    """The verdict on a claim that fails as read by all that was measured, where not all was.
+
+    A paper is charged only with what fails under all of its readings, and such a claim is not
+    compatible either.
+    """
+    absent = [reading.reading for reading in readings if reading.stands == NOT_MEASURED]
+    failed = all(r.stands in ("not reproduced", NOT_MEASURED) for r in readings)
+    return f"{UNREAD}{', '.join(absent)}" if absent and failed else None
 
 
 def order_word(p: float, holds: bool) -> Rung:
@@ -126,10 +153,6 @@ def two_sided(sides: Sides) -> float:
 
 
 # --- a printed number ----------------------------------------------------------------------------
-
-
-NOT_MEASURED = "not measured"
-AS_PLANNED = "as planned"
 
 
 def value_draft(
@@ -263,7 +286,7 @@ def about_readings(outcomes: Sequence[Outcome], best: int | None) -> list[str]:
     """Under which reading a claim stands best, and what was not measured."""
     absent = [outcome.reading.name for outcome in outcomes if outcome.test is None]
     notes = [] if best is None else [f"closest {under(outcomes[best].reading)}"]
-    return notes + ([f"not charged: {', '.join(absent)} not measured"] if absent else [])
+    return notes + ([f"not measured under {', '.join(absent)}"] if absent else [])
 
 
 def under(reading: Reading) -> str:
