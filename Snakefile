@@ -6,9 +6,14 @@ from snakemake.utils import min_version, validate
 
 from reclaim.records import ReclaimError
 from reclaim.registry import jobs
+from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.rehearsal import rehearsal_of
 
 min_version("9.27")
+try:
+    read_yaml(Path("params.yaml"))  # strictly: no tags, no references, nothing twice
+except ReclaimError as error:
+    raise WorkflowError(str(error))
 
 
 configfile: "params.yaml"

@@ -58,6 +58,7 @@ def test_a_copy_that_goes_wrong_replaces_nothing(
     with pytest.raises(ReclaimError, match=r"curve\.csv: 34 bytes long instead of 35"):
         keep(SCALE, jobs.RESULTS, REFERENCE)
     assert files() == before
+    assert [path.name for path in REFERENCE.iterdir()] == [SCALE]
 
 
 def test_the_old_one_goes_after_the_new_one_is_in_its_place(

@@ -21,7 +21,8 @@ def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> t
     target = reference / scale
     if not partial:
         jobs.verify(scale, results)
-    runs = [run for run in plan.runs if jobs.verified(plan, run, source)]
+    data = results / jobs.DATA.name
+    runs = [run for run in plan.runs if jobs.verified(plan, run, source, data)]
     measured = set(measurements.read(source / "measurements.csv")["run"])
     if strangers := sorted(measured ^ {run.id for run in runs}):
         raise ReclaimError(
@@ -30,18 +31,21 @@ def keep(scale: str, results: Path, reference: Path, partial: bool = False) -> t
         )
     made = bundle.make(scale, source)
     fresh, old = reference / f".{scale}.new", reference / f".{scale}.old"
-    shutil.rmtree(fresh, ignore_errors=True)
-    for name in made.files:
-        if not bundle.is_encoder(name):
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / name, fresh / name)
-    write(fresh / bundle.BUNDLE, made)
-    if faults := bundle.check(fresh)[1]:
-        raise ReclaimError(f"{fresh / faults[0].path}: {faults[0].what} as a copy; start again")
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    fresh.rename(target)
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a process that was killed
+    try:
+        for name in made.files:
+            if not bundle.is_encoder(name):
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source / name, fresh / name)
+        write(fresh / bundle.BUNDLE, made)
+        if faults := bundle.check(fresh)[1]:
+            raise ReclaimError(f"{faults[0].path}: {faults[0].what} as a copy; start again")
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return len(runs), len(plan.runs) - len(runs)
 

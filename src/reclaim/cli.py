@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from types import FrameType
@@ -36,8 +34,6 @@ RecipeOption = Annotated[str | None, typer.Option(help="All runs of a recipe ins
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes side by side, one thread each.")]
 
 SweepsOption = Annotated[bool, typer.Option("--sweeps", help="Also what is planned apart.")]
-
-PROTOCOLS = ("linear", "knn", "geometry", "fine_tune")
 
 
 class Device(Enum):
@@ -205,15 +201,17 @@ def evaluate(
 
     Example: `reclaim evaluate --recipe simclr --scale digits --protocol linear knn`
     """
+    from reclaim.registry.code import MEASURES
+
     # Words after the first protocol are protocols too; click itself takes one word an option.
-    named = [word for word in words or [] if word not in PROTOCOLS]
-    protocols = [*(protocol or []), *(word for word in words or [] if word in PROTOCOLS)]
+    named = [word for word in words or [] if word not in MEASURES]
+    protocols = [*(protocol or []), *(word for word in words or [] if word in MEASURES)]
     if len(named) > 1:
         raise ReclaimError(f"one run at a time, not {', '.join(named)}; or name a --recipe")
     run = named[0] if named else None
-    unknown = [name for name in protocols if name not in PROTOCOLS]
+    unknown = [name for name in protocols if name not in MEASURES]
     if unknown:
-        raise ReclaimError(f"unknown protocol {unknown[0]!r}; known: {', '.join(PROTOCOLS)}")
+        raise ReclaimError(f"unknown protocol {unknown[0]!r}; known: {', '.join(MEASURES)}")
     if recipe is None:
         _evaluate(run, scale, device, protocols)
     else:
@@ -278,12 +276,10 @@ def judge(scale: ScaleOption = "digits") -> None:
 
     Example: `reclaim judge --scale digits`
     """
-    from reclaim.inference.summary import write_summary
     from reclaim.inference.verdicts import judge_scale
     from reclaim.registry.jobs import RESULTS
 
     print(judge_scale(scale, RESULTS))
-    print(write_summary(scale, RESULTS))
     _say_stale(scale)
 
 
@@ -510,29 +506,13 @@ def _one(run: str | None, scale: str | None) -> tuple[Plan, Run]:
     return find_run(run, scale)
 
 
-@contextmanager
-def _alone(results: Path, run: str) -> Iterator[None]:
-    """One process a run: another waits, and then finds the work done."""
-    from filelock import FileLock
-
-    folder = results / "checkpoints"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{run}.lock"):  # freed by the system when its holder dies
-            yield
-    except OSError as error:
-        raise ReclaimError(
-            f"{folder}: {error.strerror or error}; mend it and start again"
-        ) from error
-
-
 def _pretrain(name: str | None, scale: str | None, device: Device) -> None:
     from reclaim.registry import jobs
 
     plan, run = _one(name, scale)
     job, results = jobs.job_of(plan, run).pretrain, jobs.RESULTS / plan.scale
     data = jobs.data_hash(run.dataset)
-    with _alone(results, run.id):
+    with jobs.alone(jobs.lock_path(results, run.id)):
         if jobs.finished_run(results, job, data) is not None:
             jobs.drop_checkpoints(results, run.id)
             print(f"{run.id}: already trained", file=sys.stderr)
@@ -570,7 +550,7 @@ def _measure(
     from reclaim.registry import jobs
 
     results = jobs.RESULTS / pretrained.config.scale
-    with _alone(results, job.id if stage == "evaluate" else f"{job.id}-{stage}"):
+    with jobs.alone(jobs.lock_path(results, job.id, stage)):
         trained = jobs.finished_run(results, pretrained, jobs.data_hash(job.dataset.name))
         if trained and set(jobs.finished_evaluations(results, job, trained)) == set(job.protocols):
             for kind in job.protocols:

@@ -1,6 +1,7 @@
 """A corpus of hostile inputs: each is refused with one line, nothing is run, nothing gets out.
 
-`python -m tests.campaigns.hostile` tries them all and prints a table; the suite tries each.
+`python -m tests.campaigns.hostile` tries them all and prints a table; the suite tries each, and of
+those that need an engine a few.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import logging
 import lzma
 import os
 import pickle
+import resource
 import shutil
 import stat
 import struct
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -27,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -592,6 +596,78 @@ CSVS: Mapping[str, tuple[str, str]] = {
 }
 
 
+# --- settings ------------------------------------------------------------------------------------
+
+ENGINES = {
+    "Snakemake": ("snakemake", "--cores", "1", "-n"),
+    "DVC": ("dvc", "repro", "resolve", "data"),
+}
+MOST_OF_ENGINE = {resource.RLIMIT_AS: 3 * 2**30, resource.RLIMIT_CPU: 60}  # or it is killed
+
+
+def settings(engine: str, change: Callable[[str], str], folder: Path) -> None:
+    """Start an engine, as a process, in a project whose params.yaml somebody changed."""
+    project = folder / "target"
+    (project / ".dvc").mkdir(parents=True)
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    for name in ("Snakefile", "dvc.yaml"):
+        shutil.copy(name, project)
+    for name in ("workflow", "src", "envs"):
+        (project / name).symlink_to(Path(name).resolve())
+    (project / "profiles").symlink_to("workflow/profiles")
+    text = change(Path("params.yaml").read_text(encoding="utf-8"))
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with subprocess.Popen(
+        ENGINES[engine], cwd=project, env=os.environ | {"PATH": path}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as started:  # fmt: skip
+        for limit, most in MOST_OF_ENGINE.items():
+            resource.prlimit(started.pid, limit, (most, most))
+        said, _ = started.communicate()
+    raise ReclaimError(" ".join(said.split()) if started.returncode > 0 else "ACCEPTED")
+
+
+def put(old: str, new: str) -> Callable[[str], str]:
+    """What puts another setting into the place of one that is there."""
+
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return change
+
+
+def add(text: str) -> Callable[[str], str]:
+    """What adds a setting."""
+    return lambda old: f"{old}\n{text}\n"
+
+
+SCALE, RECIPE, JOBS = "scale: digits", "  simclr: {}", "jobs: 2"
+CLIMBING, SHELL = put(SCALE, "scale: ../../x"), f"digits; touch {MARK}"
+PARAMS: Mapping[str, Mapping[str, tuple[Callable[[str], str], str]]] = {
+    "Snakemake": {
+        **{name: (add(text), words) for name, (text, words) in YAMLS.items() if name != "a merge"},
+        "a key twice": (add(SCALE), "duplicate"),
+        "a scale that climbs": (CLIMBING, "does not match"),
+        "a scale with a command": (put(SCALE, f"scale: '{SHELL}'"), "does not match"),
+        "a scale of 5,000 letters": (put(SCALE, f"scale: {'x' * 5000}"), "does not match"),
+        "a scale that is a list": (put(SCALE, "scale: [digits]"), "is not of type 'string'"),
+        "a recipe that climbs": (put(RECIPE, "  ../../x: {}"), "does not match"),
+        "a recipe with a command": (put(RECIPE, f"  '$(touch {MARK})': {{}}"), "does not match"),
+        "a million processes": (put(JOBS, "jobs: 1000000"), "greater than the maximum"),
+        "half a process": (put(JOBS, "jobs: 0.5"), "is not of type 'integer'"),
+        "an option that nobody has": (add("sweep: true"), "'sweep' was unexpected"),
+    },
+    "DVC": {
+        "a tag that runs code": (add(YAMLS["a tag that runs code"][0]), "tag"),
+        "a key twice": (add(SCALE), "duplicate"),
+        "a scale that climbs": (CLIMBING, "unknown scale"),
+        "a recipe that climbs": (put(RECIPE, "  ../../x: {}"), "is specified in"),
+    },
+}  # fmt: skip
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 SLY = ("../../x", "/etc/passwd", "..", "a/../../x", "x\0y", "x\ny", "~root", "$HOME", "x" * 5000)
@@ -699,6 +775,13 @@ def corpus() -> Iterator[Attack]:
     yield from names()
 
 
+def engines() -> Iterator[Attack]:
+    """Every attack on the settings of both engines: a process each."""
+    for engine, attacks in PARAMS.items():
+        for name, (change, words) in attacks.items():
+            yield Attack(f"params.yaml, {engine}", name, partial(settings, engine, change), words)
+
+
 def tried(attack: Attack, folder: Path) -> Result:
     """Try an attack in a folder and look at what it did."""
     mark = Path(MARK)
@@ -730,7 +813,7 @@ def main() -> None:
     logging.disable()
     rows: dict[str, list[Result]] = {}
     failed = []
-    for attack in corpus():
+    for attack in chain(corpus(), engines()):
         with tempfile.TemporaryDirectory() as scratch:
             result = tried(attack, Path(scratch))
         rows.setdefault(attack.kind, []).append(result)

@@ -22,12 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from unittest.mock import patch
 
 from reclaim import cli
-from reclaim.learning import finetune, train
-from tests import test_pipeline
-from tests.test_pipeline import ROOT, Project
+from reclaim.learning import checkpoints, train
+from tests.workflow.project import ROOT, Project
 
 KILLS = 60
 SHARES = {"verbs": 48, "snakemake": 6, "make": 3, "dvc": 3}  # of 60
@@ -69,13 +67,13 @@ Start = Callable[[Project, Words], Started]
 def project_in(folder: Path) -> Project:
     """A small project of three runs that saves checkpoints often."""
     folder.mkdir()
-    with patch.object(test_pipeline, "RECIPES", RECIPES):
-        made = Project(folder)
+    made = Project(folder, RECIPES)
     for name in ("Makefile", "pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     often = f"CHECKPOINT_SECONDS = {OFTEN}"
-    made.edit("src/reclaim/learning/train.py", "CHECKPOINT_SECONDS = 10.0", often)
+    for name in ("checkpoints", "train"):
+        made.edit(f"src/reclaim/learning/{name}.py", "CHECKPOINT_SECONDS = 10.0", often)
     made.run("reclaim", "fetch", "data", "digits")
     return made
 
@@ -129,7 +127,7 @@ def verb(folder: Path, command: Words) -> None:
     os.chdir(folder)
     *defaults, _ = train.pretrain.__defaults__ or ()
     train.pretrain.__defaults__ = (*defaults, OFTEN)
-    finetune.CHECKPOINT_SECONDS = OFTEN
+    checkpoints.CHECKPOINT_SECONDS = OFTEN
     sys.argv = list(command)
     cli.main()
 

@@ -13,18 +13,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from reclaim.records import DataManifest, RunManifest, read, stamps_hold
 from reclaim.registry import jobs
 from tests.learning.data import conftest as official
-from tests.test_pipeline import Project
+from tests.workflow.project import Project
 
 PROCESSES = 8
 WAIT = 600.0  # seconds, after which something hangs
@@ -59,30 +56,6 @@ class Row:
     right: bool
 
 
-@contextmanager
-def serving(files: dict[str, bytes]) -> Iterator[official.Server]:
-    """A site on this machine that counts what it is asked."""
-    server = official.Server(files)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.answer(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    server.address = f"http://127.0.0.1:{http.server_address[1]}"
-    try:
-        yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
-
-
 def together(
     commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path
 ) -> list[str]:
@@ -113,7 +86,7 @@ def fetch_at_once(folder: Path, processes: int) -> Row:
     made = official.cifar("cifar10")
     (folder / "facts").write_bytes(pickle.dumps(made.facts))
     command = [sys.executable, "-c", FETCH, str(folder / "facts"), str(folder / "data")]
-    with serving(made.archives) as server:
+    with official.serving(official.Server(made.archives)) as server:
         environment = os.environ | {"RECLAIM_MIRROR": server.address, "NO_PROXY": "*"}
         said = together([command] * processes, environment, folder)
         asked = len(server.asked)

@@ -522,11 +522,17 @@ def check_write(
 def content_of(writer: Writer) -> dict[str, bytes]:
     """The files that a reader would find."""
     folder = writer.file.parent
-    if not writer.file.is_file():  # an image set without its manifest is none
+    if not writer.file.is_file() or (writer.name == SET and not fits(writer.file)):
         return {}
     return {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name[0] != "."
     }
+
+
+def fits(manifest: Path) -> bool:
+    """Whether an image set is as its manifest says; else no reader takes it."""
+    made = records.read(manifest, DataManifest, "")
+    return records.stamps_hold(manifest.parent, made.files)
 
 
 # --- faults in the midst of a verb ---------------------------------------------------------------

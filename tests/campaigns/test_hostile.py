@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reclaim.learning.data import untrusted
-from tests.campaigns.hostile import Attack, corpus, tried
+from tests.campaigns.hostile import PARAMS, Attack, corpus, engines, tried
 
 CORPUS = list(corpus())
 
@@ -19,6 +19,13 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("attack", CORPUS, ids=lambda attack: f"{attack.kind}-{attack.name[:40]}")
 def test_it_is_repelled(attack: Attack, tmp_path: Path) -> None:
+    result = tried(attack, tmp_path)
+    assert result.repelled(attack), result
+
+
+@pytest.mark.parametrize("engine", PARAMS)
+def test_settings_that_climb_are_repelled(engine: str, tmp_path: Path) -> None:
+    [attack] = [a for a in engines() if a.name == "a scale that climbs" and engine in a.kind]
     result = tried(attack, tmp_path)
     assert result.repelled(attack), result
 

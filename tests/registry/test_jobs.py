@@ -22,6 +22,7 @@ from reclaim.records import (
     SeedsWanted,
     WeightsManifest,
     content_hash,
+    read,
     render,
     stamp,
     write,
@@ -242,10 +243,27 @@ def test_the_sweeps_are_read_when_asked_for(project: Callable[..., Path]) -> Non
         jobs.verify("tiny")
 
 
+def followed() -> Plan:
+    """The plan that later stages follow, as it lies beside the job files."""
+    return read(jobs.RESULTS / "tiny/jobs/plan.json", Plan, "")
+
+
+def test_later_stages_follow_the_plan_with_its_sweeps_whoever_asks(
+    project: Callable[..., Path],
+) -> None:
+    project(plan_of(FIRST))
+    apart = plan_of(OTHER)
+    jobs.plan_path("tiny", sweeps=True).write_text(render(apart), encoding="utf-8")
+    for sweeps in (False, True):
+        jobs.resolve("tiny", sweeps=sweeps)
+        assert followed() == jobs.read_plan("tiny", sweeps=True)
+
+
 def test_a_scale_without_sweeps(project: Callable[..., Path]) -> None:
     project(plan_of(OTHER))
     assert jobs.read_plan("tiny", sweeps=True) == jobs.read_plan("tiny")
-    assert jobs.plan_files("tiny") == ["workflow/plans/tiny.json"]
+    jobs.resolve("tiny")
+    assert followed() == jobs.read_plan("tiny")
 
 
 # --- seeds that results asked for ----------------------------------------------------------------
@@ -289,7 +307,10 @@ def test_the_seeds_wanted_are_added_with_what_they_start_from(
     assert jobs.find_run(run.id) == (both, run)
     written = {path.name for path in jobs.resolve("tiny")}
     assert {f"{run.id}.json" for run in made.runs} < written
-    assert jobs.plan_files("tiny")[-1] == str(jobs.extension_path("tiny"))
+    assert followed().runs == both.runs
+    jobs.extension_path("tiny").unlink()
+    jobs.resolve("tiny")
+    assert followed().runs == SEVERAL
 
 
 def test_a_further_seed_of_fetched_weights_starts_from_the_same(

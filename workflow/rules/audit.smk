@@ -1,7 +1,7 @@
 rule audit:
     input:
         jobs.claim_files(),
-        "src/reclaim/registry/datasets.py",
+        jobs.code_files("audit"),
     output:
         "results/audit.json",
     log:

@@ -1,6 +1,8 @@
 rule gather:
     input:
         expand(f"{RESULTS}/evaluations/{{evaluation}}/metrics.json", evaluation=EVALUATIONS),
+        f"{RESULTS}/jobs/plan.json",
+        jobs.code_files("gather"),
     output:
         f"{RESULTS}/measurements.csv",
         f"{RESULTS}/curves.csv",
@@ -23,8 +25,9 @@ rule gather:
 rule judge:
     input:
         f"{RESULTS}/measurements.csv",
-        jobs.plan_files(PLAN.scale),
+        f"{RESULTS}/jobs/plan.json",
         jobs.claim_files(),
+        jobs.code_files("judge"),
     output:
         f"{RESULTS}/verdicts.json",
         f"{RESULTS}/seeds_wanted.json",
@@ -49,8 +52,9 @@ rule report:
     input:
         f"{RESULTS}/measurements.csv",
         f"{RESULTS}/verdicts.json",
-        jobs.plan_files(PLAN.scale),
+        f"{RESULTS}/jobs/plan.json",
         jobs.claim_files(),
+        jobs.code_files("report"),
     output:
         report(
             f"{RESULTS}/report.html",
@@ -81,7 +85,9 @@ rule bundle:
         f"{RESULTS}/measurements.csv",
         f"{RESULTS}/verdicts.json",
         f"{RESULTS}/seeds_wanted.json",
+        f"{RESULTS}/jobs/plan.json",
         "envs/requirements.lock",
+        jobs.code_files("bundle"),
     output:
         f"{RESULTS}/bundle.json",
     log:

@@ -98,6 +98,9 @@ def _manifests(folder: Path) -> tuple[Runs, Evaluations]:
         found = read(path, EvaluationManifest, "evaluate the run again")
         if found.run_manifest != content_hash(made):
             raise ReclaimError(f"{path}: not of the run that is there; evaluate the run again")
+        said = made.recipe, made.id, found.recipe, found.run, found.protocol
+        if said != (recipe, run, recipe, run, kind):
+            raise ReclaimError(f"{path}: it or its run is of another place; get it again")
         runs[place], measured[where] = made, found
     return runs, measured
 
@@ -106,9 +109,13 @@ def _rows(table: Path) -> set[tuple[str, str, str]]:
     """Recipe, run and protocol of a table's rows."""
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            return {(row["recipe"], row["run"], row["protocol"]) for row in csv.DictReader(file)}
+            rows = csv.DictReader(file, restval="")
+            found = {(row["recipe"], row["run"], row["protocol"]) for row in rows}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ReclaimError(f"{table}: not readable ({error}); run `reclaim gather`") from error
+    for name in (name for row in found for name in row if not jobs.PLAIN.fullmatch(name)):
+        raise ReclaimError(f"{table}: {name[:60]!r} is no plain name; run `reclaim gather`")
+    return found
 
 
 def _stamped(
@@ -172,6 +179,8 @@ def open_bundle(folder: Path) -> Bundle:
     """
     path = folder / BUNDLE
     bundle = read(path, Bundle, "get the file again, or run `reclaim bundle` where it was made")
+    if deep := [name for name in (*bundle.facts, *bundle.files) if name.count("/") > DEEPEST]:
+        raise ReclaimError(f"{path}: lists {deep[0][:60]!r}..., which is no place of evidence")
     branches = _branches(bundle.facts, bundle.files)
     whole = (bundle.branches, bundle.root) == (branches, content_hash(branches))
     if not whole or path.read_bytes() != render(bundle).encode():
@@ -201,12 +210,28 @@ def check(folder: Path) -> tuple[Bundle, list[Fault]]:
             faults.append(Fault(name, f"renamed to {moved[0]}" if moved else "missing"))
             added -= set(moved[:1])
     faults += [Fault(name, ADDED) for name in added]
-    if not faults and bundle.facts != _facts(*_manifests(folder)) | _environment(bundle):
-        faults.append(Fault(BUNDLE, "its facts are not those of the manifests that it lists"))
-    # The root does not hold the scale.
-    if not faults and bundle.scale != read(folder / VERDICTS, Verdicts, "get it again").scale:
-        faults.append(Fault(BUNDLE, "its scale is not that of the verdicts that it lists"))
+    if not faults and (denied := _denied(folder, bundle)):
+        faults.append(Fault(BUNDLE, denied))
     return bundle, sorted(faults, key=lambda fault: fault.path)
+
+
+def _denied(folder: Path, bundle: Bundle) -> str:
+    """What the files of a bundle, all of them whole, say otherwise than it; nothing if none do."""
+    runs, measured = _manifests(folder)
+    if bundle.facts != _facts(runs, measured) | _environment(bundle):
+        return "its facts are not those of the manifests that it lists"
+    listed = {name: given for name, given in bundle.files.items() if name not in WHERE_THERE}
+    for name in (TABLE, VERDICTS, *(f"{run}/run.json" for run in runs)):
+        listed.pop(name, None)
+    for place in measured:
+        listed.pop(f"{place}/metrics.json", None)
+    made: Mapping[str, RunManifest | EvaluationManifest] = {**runs, **measured}
+    if listed != {f"{at}/{name}": given for at in made for name, given in made[at].files.items()}:
+        return "it lists other files than the manifests of what was measured"
+    # The root does not hold the scale.
+    if bundle.scale != read(folder / VERDICTS, Verdicts, "get it again").scale:
+        return "its scale is not that of the verdicts that it lists"
+    return ""
 
 
 def is_encoder(name: str) -> bool:

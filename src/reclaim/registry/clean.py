@@ -205,8 +205,8 @@ def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
 def _alone(folder: Path, run: str) -> Iterator[None]:
     """No process works on the run meanwhile. Raises Timeout if one does."""
     with ExitStack() as stack:
-        for name in (run, f"{run}-fine_tune") if run else ():
-            path = folder / "checkpoints" / f"{name}.lock"
+        for job in jobs.EVALUATIONS if run else ():
+            path = jobs.lock_path(folder, run, job)
             if path.exists():
                 stack.enter_context(FileLock(path, timeout=0))
         yield

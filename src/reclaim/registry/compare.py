@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isnan, nan
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,9 @@ from reclaim.records import (
 from reclaim.registry.bundle import ADDED, check
 from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.jobs import ENCODERS, evaluation_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DRIFT = Path("workflow/drift.yaml")
 REMEDY = "get the file again"
@@ -185,11 +188,20 @@ def _same_predictions(ours: Measured, theirs: Measured, kind: str) -> bool:
         return True
     if set(sides[0]) != set(sides[1]):
         return False
-    import pandas as pd
-
     return all(
-        pd.read_parquet(ours.folder_of(kind) / name).equals(
-            pd.read_parquet(theirs.folder_of(kind) / name)
+        _predictions(ours.folder_of(kind) / name).equals(
+            _predictions(theirs.folder_of(kind) / name)
         )
         for name in sides[0]
     )
+
+
+def _predictions(path: Path) -> pd.DataFrame:
+    """A table of predictions. Raises ReclaimError for a file that is none."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
+        cause = str(error).strip().partition("\n")[0]
+        raise ReclaimError(f"{path}: not readable as predictions ({cause}); {REMEDY}") from error

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -256,7 +257,13 @@ def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
 
 
 def resolve(scale: str, results: Path = RESULTS, sweeps: bool = False) -> list[Path]:
-    """Write the job files of a scale; return those whose text changed."""
+    """Write the job files of a scale; return those whose text changed.
+
+    Beside them `plan.json`: all that is planned, with sweeps and added seeds, in one file that is
+    always there, for the stages that follow from the plan as a whole.
+    """
+    whole = read_plan(scale, sweeps=True, results=results)
+    write_text_if_changed(results / scale / "jobs/plan.json", render(whole))
     plan = read_plan(scale, sweeps, results)
     return [
         path
@@ -312,13 +319,22 @@ def _newer_of_another_job(manifest: Path, job: str, path: Path) -> bool:
 
 def claim_files() -> list[str]:
     """Every file of every paper's claims: what a judgement depends on beside the measurements."""
-    return sorted(str(path) for path in Path("workflow/claims").rglob("*") if path.is_file())
+    return _files(Path("workflow/claims"))
 
 
-def plan_files(scale: str) -> list[str]:
-    """The plan of a scale, that of its sweeps and its further seeds, as far as they are there."""
-    paths = plan_path(scale), plan_path(scale, sweeps=True), extension_path(scale)
-    return [str(path) for path in paths if path.is_file()]
+def code_files(stage: str) -> list[str]:
+    """Every file of the code that a stage runs: `dvc.yaml` lists it for both engines."""
+    import yaml
+
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    code = [dep for dep in stages[stage]["deps"] if dep.startswith("src/")]
+    return [file for dep in code for file in _files(Path(dep))]
+
+
+def _files(path: Path) -> list[str]:
+    """A file, or all that a folder holds but byte code."""
+    found = path.rglob("*") if path.is_dir() else [path]
+    return sorted(str(p) for p in found if p.is_file() and "__pycache__" not in p.parts)
 
 
 def run_folder(results: Path, recipe: str, run_id: str) -> Path:
@@ -334,6 +350,30 @@ def evaluation_folder(results: Path, recipe: str, run_id: str, protocol: str) ->
 def checkpoint_folder(results: Path, run_id: str) -> Path:
     """Where a run keeps its checkpoints while it trains."""
     return results / "checkpoints" / run_id
+
+
+def lock_path(results: Path, run_id: str, job: str = "pretrain") -> Path:
+    """What a process holds while it does a run's job; fine-tuning has a lock of its own."""
+    name = f"{run_id}-{job}" if job == "fine_tune" else run_id
+    return results / "checkpoints" / f"{name}.lock"
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process a job: another waits, and then finds the work done.
+
+    Raises ReclaimError if the lock cannot be made.
+    """
+    from filelock import FileLock
+
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # freed by the system when its holder dies
+            yield
+    except OSError as error:
+        raise ReclaimError(
+            f"{lock.parent}: {error.strerror or error}; mend it and start again"
+        ) from error
 
 
 def drop_checkpoints(results: Path, run_id: str) -> None:
@@ -444,7 +484,10 @@ def stale(plan: Plan, results: Path = RESULTS) -> dict[tuple[str, str], str]:
 
 def _standing(plan: Plan, results: Path) -> Iterator[tuple[tuple[str, str], str]]:
     """Every evaluation of the plan that is there, and what makes it stale, if anything does."""
+    there = {path.name for path in (results / plan.scale / "evaluations").glob("*/*")}
     for run in plan.runs:
+        if run.id not in there:
+            continue
         job, path = job_of(plan, run), run_folder(results / plan.scale, run.recipe, run.id)
         trained = None
         if (path / "run.json").is_file():
@@ -488,7 +531,9 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
     """
     plan = read_plan(scale, sweeps, results)
-    stale = [run.id for run in plan.runs if not verified(plan, run, results / scale)]
+    stale = [
+        run.id for run in plan.runs if not verified(plan, run, results / scale, results / DATA.name)
+    ]
     if stale:
         also = " sweeps=true" if sweeps else ""
         raise ReclaimError(
@@ -499,10 +544,10 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     return len(plan.runs)
 
 
-def verified(plan: Plan, run: Run, results: Path) -> bool:
+def verified(plan: Plan, run: Run, results: Path, data: Path = DATA) -> bool:
     """Whether a run and all its evaluations are finished, whole and of the present code."""
     job = job_of(plan, run)
-    trained = finished_run(results, job.pretrain, data_hash(run.dataset))
+    trained = finished_run(results, job.pretrain, data_hash(run.dataset, data))
     return trained is not None and len(finished_evaluations(results, job.evaluate, trained)) == len(
         run.protocols
     )
