@@ -88,7 +88,7 @@ CODE: tuple[Watched, ...] = (
     (ev, "predictions", "evaluate"),
     (Frozen, "embed", "embed"),
     (fitting, "fit", "fit"),
-    (fitting, "resume", "resume"),
+    (fitting, "resume", "fit resume"),
     (fitting, "fit_step", "fit step"),
     (measurements, "rows_of", "gather"),
     (verdicts, "judge_scale", "judge"),

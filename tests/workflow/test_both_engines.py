@@ -87,7 +87,7 @@ def test_dvc_makes_what_is_new_or_stale_and_snakemake_nothing_after_it(project: 
     old = written(results)
     project.write_plan(seeds=1, added=frozenset({("dcl", 0), ("simclr", 2)}))
     project.edit("params.yaml", "  hcl: {}", "  dcl: {}\n  hcl: {}")
-    project.edit("src/reclaim/learning/evaluate.py", "std=0.01", "std=0.02")
+    project.edit("src/reclaim/learning/probe.py", "std=0.01", "std=0.02")
     project.add_claim()
     project.repro()
     after = project.trained()

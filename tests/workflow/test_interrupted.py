@@ -40,7 +40,7 @@ def test_checkpoints_of_other_code_are_put_away(project: Project) -> None:
 
 def test_gather_leaves_out_what_other_code_measured(project: Project) -> None:
     project.snakemake()
-    probe = "src/reclaim/learning/evaluate.py"
+    probe = "src/reclaim/learning/probe.py"
     project.edit(probe, "std=0.01", "std=0.03")
     said = project.run("reclaim", "gather", "--scale", "tiny")
     assert "3 of 10 evaluations are not there yet, the first simclr-" in said

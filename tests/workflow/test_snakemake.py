@@ -72,7 +72,7 @@ def test_an_edited_loss_of_a_first_training_retrains_what_starts_from_it(project
 
 def test_an_edited_probe_retrains_nothing_and_measures_anew(project: Project) -> None:
     before = project.trained()
-    project.edit("src/reclaim/learning/evaluate.py", "std=0.01", "std=0.02")
+    project.edit("src/reclaim/learning/probe.py", "std=0.01", "std=0.02")
     assert project.made() == {"evaluate": 5, "gather": 1, **AFTER}
     assert project.trained() == before
 
