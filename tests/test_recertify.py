@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,10 @@ import pytest
 import torch
 
 from reclaim.learning import evaluate as ev
-from reclaim.learning import losses, train
+from reclaim.learning import losses, train, witness
 from reclaim.records import (
     Cost,
+    DataManifest,
     EvaluationManifest,
     KnnProtocol,
     LinearProtocol,
@@ -26,8 +31,11 @@ from reclaim.records import (
     RunManifest,
     content_hash,
     read,
+    stamp,
+    write,
+    write_text,
 )
-from reclaim.registry import certify, jobs
+from reclaim.registry import certify, clean, jobs
 from tests.conftest import tiny_config
 
 RECIPES, SEEDS = ("simclr", "dino", "simclr_dino"), (0, 1, 2)
@@ -36,6 +44,7 @@ PROTOCOLS = {
     "linear-0": LinearProtocol(epochs=1, batch=64, lr=0.5, test_views=CLEAN),
     "knn-0": KnnProtocol(neighbours=5, temperature=0.2, test_views=CLEAN),
 }
+COST = Cost(steps=1, images_seen=1, memory_mib=7)
 Script = dict[str, Any]
 Carried = tuple[list[str], list[tuple[str, str]]]
 
@@ -56,7 +65,7 @@ def planned(prefix: str = "") -> Plan:
     runs = tuple(
         Run(
             id=f"{keys[name]}{prefix}-s{seed}", recipe=name, dataset="digits", seed=seed,
-            config=keys[name], protocols=tuple(PROTOCOLS), cost=Cost(steps=1, images_seen=1),
+            config=keys[name], protocols=tuple(PROTOCOLS), cost=COST,
             init=f"{keys['dino']}{prefix}-s{seed}" if name == "simclr_dino" else None,
         )
         for name in RECIPES
@@ -105,7 +114,7 @@ def witnesses(made: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("witnesses")
     shutil.copytree(made, folder / "tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "read_plan", lambda scale, sweeps=False: planned())
+        patch.setattr(jobs, "read_plan", lambda *_, **__: planned())
         script()["recertify"]("tiny", folder / "tiny", folder / "apart", map, "cpu", data)
     return folder / "apart"
 
@@ -113,7 +122,7 @@ def witnesses(made: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def results(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of them, and the plan that they are of."""
-    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: planned())
+    monkeypatch.setattr(jobs, "read_plan", lambda *_, **__: planned())
     shutil.copytree(made, tmp_path / "tiny")
     return tmp_path / "tiny"
 
@@ -178,7 +187,139 @@ def test_what_has_the_same_bits_is_carried_over(
         manifest = read(folder / "run.json", RunManifest, "")
         [certificate] = [folder / n for n in manifest.files if n.startswith("certificate-")]
         assert f"{run.config}-s0" in certificate.read_text()
+        assert json.loads(certificate.read_text())["made_on"] == witness.made_here("cpu", "float32")
     assert recertify() == ([], [])
+    assert clean.leftovers(planned(), results.parent, data) == []
+
+
+def test_runs_of_other_images_are_left_alone(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path
+) -> None:
+    recertify()
+    before = {path for path in results.rglob("*") if path.is_file()}
+    shutil.copytree(data, tmp_path / "other")
+    path = tmp_path / "other/digits/manifest.json"
+    images = read(path, DataManifest, "")
+    more = {**images.files, "more": stamp(path)}
+    write(path, images.model_copy(update={"files": more}))
+    shutil.rmtree(tmp_path / "apart/runs")
+    found = script()["recertify"](
+        "tiny", results, tmp_path / "apart", map, "cpu", tmp_path / "other"
+    )
+    assert found == ([], [])
+    assert {path for path in results.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "apart/runs").exists(), "nothing was trained for it"
+
+
+def move(results: Path, run: str, device: str) -> None:
+    """A run of the recipe simclr was trained elsewhere; its bits are the same."""
+    path = jobs.run_folder(results, "simclr", run) / "provenance.json"
+    said = json.loads(path.read_text()) | {"device": device}
+    write_text(path, json.dumps(said)) if device else path.unlink()
+
+
+@pytest.mark.parametrize("device", ["cuda: NVIDIA H100", ""])
+def test_a_witness_does_not_speak_for_another_machine(
+    device: str, recertify: Callable[[], Carried], results: Path, data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    moved = {"simclr-digits-0-s1", "simclr-digits-0-s2"}
+    for run in moved:
+        move(results, run, device)
+    runs, evaluations = recertify()
+    assert set(runs) == ALL_RUNS - moved
+    assert {run for run, _ in evaluations} == set(runs)
+    assert f"simclr-digits-0-s1: made on {device or 'a machine'}" in capsys.readouterr().err
+    assert valid(planned(), results, data) == (set(runs), set(evaluations))
+
+
+def test_a_measurement_does_not_speak_for_another_machine(
+    recertify: Callable[[], Carried], results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = older(("knn",))
+    recertify()
+    patch.undo()
+    move(results, "simclr-digits-0-s2", "cuda: NVIDIA H100")
+    note = tmp_path / "apart/evaluations/simclr/simclr-digits-0-s0/provenance.json"
+    write_text(note, json.dumps(witness.made_here("cpu", "float32") | {"torch": "1"}))
+    measured, measure = [], ev._measure
+    monkeypatch.setattr(ev, "_measure", lambda *a: measured.append(a[3].id) or measure(*a))
+    _, evaluations = recertify()
+    assert set(evaluations) == {(run, "knn") for run in ALL_RUNS - {"simclr-digits-0-s2"}}
+    assert "simclr-digits-0-s0" in measured, "what was measured there before is of another torch"
+
+
+def test_a_stale_encoder_apart_is_not_in_the_way(
+    recertify: Callable[[], Carried], results: Path, data: Path, tmp_path: Path
+) -> None:
+    recertify()
+    apart = tmp_path / "apart"
+    shutil.rmtree(apart / "evaluations")
+    (apart / "runs/dino/dino-digits-0-s0/encoder.safetensors").write_bytes(b"older")
+    [run] = [run for run in planned().runs if run.id == "simclr_dino-digits-0-s0"]
+    job = jobs.job_of(planned(), run)
+    made = witness.measure_again(job.pretrain, job.evaluate, 7, results, apart, data, "cpu")
+    assert not isinstance(made, ReclaimError)
+    assert set(made) == {"linear", "knn"}
+
+
+def test_each_witness_has_its_place_on_a_gpu(
+    recertify: Callable[[], Carried], monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path
+) -> None:
+    asked = []
+
+    @contextmanager
+    def gpu_for(*of: Any) -> Iterator[None]:
+        asked.append(of)
+        yield
+
+    monkeypatch.setattr(witness, "gpu_for", gpu_for)
+    recertify()
+    assert sorted(asked) == sorted(2 * [(f"{name}-digits-0-s0", 7, "cpu") for name in RECIPES])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ReclaimError, match="torch finds no CUDA device"):
+        script()["recertify"]("tiny", results, tmp_path / "apart", map, "cuda")
+
+
+def test_what_is_carried_is_newer_than_its_job_files(
+    recertify: Callable[[], Carried], results: Path
+) -> None:
+    recertify()
+    for run in planned().runs:
+        job = results / "jobs" / run.recipe / f"{run.id}.json"
+        manifest = jobs.run_folder(results, run.recipe, run.id) / "run.json"
+        measured = jobs.evaluation_folder(results, run.recipe, run.id, "linear") / "metrics.json"
+        asked = job.with_suffix(".evaluate.json")
+        made = [path.stat().st_mtime_ns for path in (job, asked, manifest, measured)]
+        assert made == sorted(made)
+    assert jobs.resolve("tiny", results.parent, sweeps=True) == []
+
+
+def test_checkpoints_of_what_is_carried_go(recertify: Callable[[], Carried], results: Path) -> None:
+    for name in ("simclr-digits-0-s1", "simclr-digits-0-s1-linear"):
+        write_text(results / "checkpoints" / name / "1.pt", "state")
+    recertify()
+    assert [path for path in (results / "checkpoints").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(28, "No space left on device"), BrokenProcessPool("a process died")]
+)
+def test_a_fault_is_one_line(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise fault
+
+    main = script()["main"]
+    monkeypatch.setitem(main.__globals__, "recertify", fail)
+    monkeypatch.setattr(sys, "argv", ["recertify.py", "tiny", "--jobs", "1"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("recertify: ")
+    assert str(fault) in line
 
 
 def test_a_second_change_is_carried_over_too(
@@ -196,10 +337,15 @@ def test_runs_that_the_plan_names_otherwise_now_are_found(
     results: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renamed = planned("x")
-    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: renamed)
-    before = learned(results)
+    monkeypatch.setattr(jobs, "read_plan", lambda *_, **__: renamed)
+    before, alone, replace = learned(results), jobs.alone, os.replace
+    locked, replaced = set(), set()
+    monkeypatch.setattr(jobs, "alone", lambda lock: locked.add(lock) or alone(lock))
+    monkeypatch.setattr(os, "replace", lambda a, b: replaced.add(b) or replace(a, b))
     runs, _ = script()["recertify"]("tiny", results, tmp_path / "apart", map, "cpu", data)
     assert set(runs) == {run.id for run in renamed.runs}
+    assert {jobs.lock_path(results, run) for run in ALL_RUNS} <= locked, "the old names' too"
+    assert set(results.glob("runs/*/*x-s?/*")) <= replaced, "no file half-written"
     names = set(runs)
     assert valid(renamed, results, data) == (
         names,
@@ -266,7 +412,7 @@ def test_damaged_runs_and_those_of_another_config_are_not_carried(
     other = planned()
     config = other.configs["dino-digits-0"].model_copy(update={"temperature": 0.4})
     other = other.model_copy(update={"configs": {**other.configs, "dino-digits-0": config}})
-    monkeypatch.setattr(jobs, "read_plan", lambda scale, sweeps=False: other)
+    monkeypatch.setattr(jobs, "read_plan", lambda *_, **__: other)
     runs, _ = recertify()
     assert set(runs) == {"simclr-digits-0-s0", "simclr-digits-0-s2"}
 
@@ -277,6 +423,7 @@ def test_a_kill_leaves_the_old_run_or_the_new_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """At every rename of the first runs: each is whole, and starting again carries the rest."""
+    jobs.resolve("tiny", results.parent, sweeps=True)  # so that none of the renames is its
     seen, replace = [], os.replace
 
     def cut(source: Any, target: Any) -> None:
@@ -325,8 +472,6 @@ def test_an_evaluation_of_another_encoder_is_not_carried(
     name = "simclr-digits-0-s1"
     folder = jobs.evaluation_folder(results, "simclr", name, "knn")
     made = read(folder / "metrics.json", EvaluationManifest, "")
-    from reclaim.records import write
-
     write(folder / "metrics.json", made.model_copy(update={"run_manifest": "another"}))
     runs, evaluations = recertify()
     assert name in runs

@@ -3,15 +3,16 @@
 Of each config one seed is trained again, apart from the results, and where the code of its
 evaluations changed, measured again. Where the bits are the old ones, what is there of all seeds is
 stamped with the present job, and a certificate says so (`reclaim.registry.certify`); where a bit
-differs it stays stale. Runs that start from another's encoder come once that one is carried.
-Started again, it uses what it had trained.
+differs it stays stale, as does what another device, precision or torch made. Runs that start from
+another's encoder come once that one is carried. Started again, it uses what it had trained.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -38,38 +39,43 @@ def recertify(
 
     `each` is `map`, or that of a pool of processes. Raises ReclaimError where there is no run.
     """
+    from reclaim.learning.preflight import check_device
     from reclaim.learning.witness import measure_again, train_again
 
-    plan = jobs.read_plan(scale, sweeps=True)
+    check_device(device)
+    plan = jobs.read_plan(scale, sweeps=True, results=results.parent)
     if not any(results.glob("runs/*/*/run.json")):
         raise ReclaimError(f"{results}/runs: no finished run, so nothing to carry; train first")
-    train = partial(train_again, results=results, apart=apart, data=data, device=device)
-    measure = partial(measure_again, results=results, apart=apart, data=data, device=device)
+    jobs.resolve(scale, results.parent, sweeps=True)  # older than what is carried: no engine reruns
+    again: dict[str, Any] = {"results": results, "apart": apart, "data": data, "device": device}
+    train = partial(each, partial(train_again, **again))
+    measure = partial(each, partial(measure_again, **again))
     with jobs.alone(apart / "recertify.lock"):
-        runs = list(_carry_runs(plan, results, data, partial(each, train)))
-        evaluations = list(_carry_evaluations(plan, results, data, partial(each, measure)))
+        runs = list(_carry_runs(plan, results, data, apart, train))
+        evaluations = list(_carry_evaluations(plan, results, data, apart, measure))
     return runs, evaluations
 
 
-def _carry_runs(plan: Plan, results: Path, data: Path, train: Each) -> Iterator[str]:
-    tried: set[str] = set()
+def _carry_runs(plan: Plan, results: Path, data: Path, apart: Path, train: Each) -> Iterator[str]:
+    mib, tried = _memory(plan), set[str]()
     while waiting := [
         stale for stale in certify.stale_runs(plan, results, data) if stale.job.id not in tried
     ]:
         tried |= {stale.job.id for stale in waiting}
         families = _families((stale.job, stale.old.kin, stale) for stale in waiting)
-        for family, witness in zip(families, train([f[0].job for f in families]), strict=True):
-            first = family[0]
-            if _vouches(witness, first.job.id, first.old.same, "learns"):
-                yield from (
-                    stale.job.id
-                    for stale in reversed(family)
-                    if certify.carry_run(stale, witness, results)
-                )
+        first = [family[0].job for family in families]
+        witnesses = train(first, [mib[job.id] for job in first])
+        for family, job, witness in zip(families, first, witnesses, strict=True):
+            made_on = certify.made_on(jobs.run_folder(apart, job.recipe, job.id))
+            if not _vouches(witness, job.id, partial(family[0].old.unlike, made_on=made_on)):
+                continue
+            for stale in reversed(family):
+                if certify.carry_run(stale, witness, results):
+                    yield stale.job.id
 
 
 def _carry_evaluations(
-    plan: Plan, results: Path, data: Path, measure: Each
+    plan: Plan, results: Path, data: Path, apart: Path, measure: Each
 ) -> Iterator[tuple[str, str]]:
     edited: list[tuple[PretrainJob, str, StaleEvaluation]] = []
     for pretrained, stale in certify.stale_evaluations(plan, results, data):
@@ -79,23 +85,37 @@ def _carry_evaluations(
             yield stale.job.id, stale.kind
     families = _families(edited)
     run_of = {pretrained.id: pretrained for pretrained, _, _ in edited}
+    found = _measured(families, run_of, _memory(plan), measure)
+    for family in families:
+        job, kind = family[0].job, family[0].kind
+        made = found[job.id]
+        witness: Any = made if isinstance(made, ReclaimError) else made[kind]
+        made_on = certify.made_on(jobs.evaluation_folder(apart, job.recipe, job.id, kind).parent)
+        if not _vouches(witness, f"{job.id} {kind}", partial(family[0].unlike, made_on=made_on)):
+            continue
+        for stale in reversed(family):
+            if certify.carry_evaluation(stale, witness, results):
+                yield stale.job.id, stale.kind
+
+
+def _measured(
+    families: list[list[StaleEvaluation]],
+    run_of: Mapping[str, PretrainJob],
+    mib: Mapping[str, int],
+    measure: Each,
+) -> dict[str, Any]:
+    """The first of each family measured again, or why not, by its run: all its kinds at once."""
     kinds: dict[str, set[str]] = {}
     for first, *_ in families:
         kinds.setdefault(first.job.id, set()).add(first.kind)
     part = {first.job.id: jobs.part_of(first.job, kinds[first.job.id]) for first, *_ in families}
-    found: dict[str, Any] = dict(
-        zip(part, measure([run_of[name] for name in part], part.values()), strict=True)
-    )
-    for family in families:
-        first = family[0]
-        made = found[first.job.id]
-        witness: Any = made if isinstance(made, ReclaimError) else made[first.kind]
-        if _vouches(witness, f"{first.job.id} {first.kind}", first.same, "measures"):
-            yield from (
-                (stale.job.id, stale.kind)
-                for stale in reversed(family)
-                if certify.carry_evaluation(stale, witness, results)
-            )
+    made = measure([run_of[name] for name in part], part.values(), [mib[name] for name in part])
+    return dict(zip(part, made, strict=True))
+
+
+def _memory(plan: Plan) -> dict[str, int]:
+    """The MiB of a GPU that each run is planned to need."""
+    return {run.id: run.cost.memory_mib for run in plan.runs}
 
 
 def _families(stale: Iterable[tuple[PretrainJob, str, Stale]]) -> list[list[Stale]]:
@@ -109,15 +129,14 @@ def _families(stale: Iterable[tuple[PretrainJob, str, Stale]]) -> list[list[Stal
     return list(families.values())
 
 
-def _vouches(witness: Any, name: str, same: Callable[[Any], bool], does: str) -> bool:
+def _vouches(witness: Any, name: str, unlike: Callable[[Any], str]) -> bool:
     """Whether a witness is there and has the old bits; else says why not."""
     if isinstance(witness, ReclaimError):
         print(witness, file=sys.stderr)
-    elif not same(witness):
-        print(f"{name}: {does} something else now", file=sys.stderr)
-    else:
-        return True
-    return False
+        return False
+    if why := unlike(witness):
+        print(f"{name}: {why}", file=sys.stderr)
+    return not why
 
 
 @contextmanager
@@ -145,7 +164,7 @@ def main() -> None:
             runs, evaluations = recertify(
                 asked.scale, results, asked.apart or results / "recertify", each, asked.device
             )
-    except ReclaimError as error:
+    except (ReclaimError, OSError, BrokenProcessPool) as error:
         print(f"recertify: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"{len(runs)} runs and {len(evaluations)} evaluations carried over")

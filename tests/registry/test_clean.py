@@ -11,7 +11,15 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import ReclaimError, stamp, write, write_bytes, write_text
+from reclaim.records import (
+    ReclaimError,
+    RunManifest,
+    read,
+    stamp,
+    write,
+    write_bytes,
+    write_text,
+)
 from reclaim.registry import clean, code, jobs
 from tests.registry import made_results
 from tests.registry.made_results import PLAN, RUNS, SCALE
@@ -133,6 +141,36 @@ def test_checkpoints_stay_while_their_run_is_not_finished(results: Path) -> None
     assert found(results) == {f"checkpoints/{HCL}": "the run is finished"}
     (results / f"runs/hcl/{HCL}/run.json").unlink()
     assert f"checkpoints/{HCL}" not in found(results)
+
+
+def test_checkpoints_of_a_finished_evaluation_go(results: Path) -> None:
+    for kind in ("knn", "linear"):
+        write_bytes(results / "checkpoints" / f"{HCL}-{kind}" / "1.pt", b"state")
+    assert found(results) == {f"checkpoints/{HCL}-knn": "the evaluation is finished"}
+    (results / f"evaluations/hcl/{HCL}/knn/metrics.json").unlink()
+    assert f"checkpoints/{HCL}-knn" not in found(results)
+
+
+def test_certificates_that_no_manifest_names_go(results: Path) -> None:
+    folder = results / f"runs/hcl/{HCL}"
+    names = ("certificate-0.json", "certificate-1.json")
+    for name in names:
+        write_text(folder / name, "{}")
+    made = read(folder / "run.json", RunManifest, "")
+    files = {**made.files, names[1]: stamp(folder / names[1])}
+    write(folder / "run.json", made.model_copy(update={"files": files}))
+    place = f"evaluations/simclr/{SIMCLR}/knn/certificate-2.json"
+    write_text(results / place, "{}")
+    unnamed = {path: why for path, why in found(results).items() if "certificate" in path}
+    assert unnamed == dict.fromkeys(
+        [place, f"runs/hcl/{HCL}/{names[0]}"], "its manifest does not name it"
+    )
+    left = [left for left in clean.leftovers(PLAN) if "certificate" in left.path.name]
+    write(
+        folder / "run.json", made.model_copy(update={"files": {**files, names[0]: files[names[1]]}})
+    )
+    assert [item.path.name for item in clean.remove(left, results)] == [names[0]], "named since"
+    assert not (results / place).exists()
 
 
 def test_half_written_files_go_when_they_are_old(results: Path) -> None:

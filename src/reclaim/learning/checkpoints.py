@@ -20,8 +20,10 @@ import torch
 from reclaim.records import ReclaimError, write_bytes
 
 KEPT = 2
+# train.py has an interval and a `stop_signals` of its own: its text is hashed into every run, so it
+# changes only together with a recertification.
 CHECKPOINT_SECONDS = 10.0
-REST = 20  # times what a save took: before the next one is due
+REST = 20  # the next save waits at least so many times what the last one took
 State = dict[str, Any]  # tensors and plain values
 Save = Callable[[int, Callable[[], State]], None]
 
@@ -77,14 +79,14 @@ class Checkpoints:
 
 
 @contextmanager
-def saving(keep: Checkpoints, name: str, seconds: float | None = None) -> Iterator[Save]:
+def saving(keep: Checkpoints, name: str) -> Iterator[Save]:
     """A function of the progress and its state, for after each step: it saves when that is due.
 
-    Due is a save `seconds` after the last (None: CHECKPOINT_SECONDS; 0: at once), later where
-    saving takes long; and when the process is asked to stop, by SIGTERM or a scheduler's SIGUSR1:
-    then the function raises ReclaimError, which says that `name` can go on.
+    Due is a save CHECKPOINT_SECONDS after the last, later where saving takes long; and when the
+    process is asked to stop, by SIGTERM or a scheduler's SIGUSR1: then the function raises
+    ReclaimError, which says that `name` can go on.
     """
-    every = CHECKPOINT_SECONDS if seconds is None else seconds
+    every = CHECKPOINT_SECONDS
     due = time.monotonic() + every
     with stop_signals() as stopped:
 

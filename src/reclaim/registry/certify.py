@@ -4,12 +4,15 @@ One seed of a config, the witness, is trained or measured again; where its bits 
 what the other seeds left is stamped with the present job. Nothing that was trained is touched: a
 carried manifest names one file more, its certificate, and takes the older one's place in one
 rename, so a kill leaves the one or the other.
+
+A witness speaks for the seeds that were trained where it was: on a device of its name, in its
+precision, by its torch. An evaluation does not say where it was measured, and is taken to have been
+where its run was trained.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,12 +33,15 @@ from reclaim.records import (
     stamp,
     stamps_hold,
     write,
+    write_bytes,
     write_text,
 )
 from reclaim.registry import jobs
 
 CERTIFICATE = "certificate-"
 LEARNED = (*jobs.ENCODERS.values(), "curve.csv")
+PROVENANCE = "provenance.json"
+MADE_ON = ("device", "precision", "torch")
 
 
 @dataclass(frozen=True)
@@ -46,17 +52,20 @@ class OldRun:
     manifest: RunManifest
     job: Mapping[str, Any]
     before: Mapping[str, str]
+    made_on: Mapping[str, str]
 
     @property
     def kin(self) -> str:
         """All that made it, but for its seed and the encoder that it started from."""
-        return content_hash([self.job["config"], self.manifest.code, self.manifest.data])
+        made = self.manifest
+        return content_hash([self.job["config"], made.code, made.data, dict(self.made_on)])
 
-    def same(self, witness: RunManifest) -> bool:
-        """Whether the witness learned the same bits, from the same encoder."""
+    def unlike(self, witness: RunManifest, made_on: Mapping[str, str]) -> str:
+        """Why a witness made there does not vouch for it; nothing where it learned the same."""
         here, there = self.manifest, witness
         same = all(here.files.get(name) == there.files[name] for name in LEARNED)
-        return same and here.init == there.init
+        same = same and (here.init, here.data) == (there.init, there.data)
+        return _elsewhere(self.made_on, made_on) or ("" if same else "learns something else now")
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,9 @@ def stale_runs(plan: Plan, results: Path, data: Path = jobs.DATA) -> Iterator[St
     for run in plan.runs:
         job = jobs.job_of(plan, run).pretrain
         old = old_run(job, results)
-        if old is None or jobs.finished_run(results, job, jobs.data_hash(run.dataset, data)):
+        if old is None or old.manifest.data != jobs.data_hash(run.dataset, data):
+            continue
+        if jobs.finished_run(results, job, old.manifest.data):
             continue
         try:
             jobs.check_init(plan, job, results, data)
@@ -109,7 +120,25 @@ def _read_run(folder: Path) -> OldRun:
             certificate = json.loads((folder / name).read_bytes())
             job = certificate["job"]
             before[certificate["carried"]] = certificate["carried_id"]
-    return OldRun(folder, manifest, job, {**before, content_hash(manifest): manifest.id})
+    before[content_hash(manifest)] = manifest.id
+    return OldRun(folder, manifest, job, before, made_on(folder))
+
+
+def made_on(folder: Path) -> dict[str, str]:
+    """The device, precision and torch of a folder's provenance; empty where it does not say."""
+    try:
+        said = json.loads((folder / PROVENANCE).read_bytes())
+        return {name: str(said[name]) for name in MADE_ON}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _elsewhere(old: Mapping[str, str], witness: Mapping[str, str]) -> str:
+    """Why a witness made there cannot speak for what was made here; nothing where it can."""
+    if old and old == witness:
+        return ""
+    places = [", ".join(made.values()) or "a machine not known" for made in (old, witness)]
+    return f"made on {places[0]}, its witness on {places[1]}"
 
 
 def _within(old: Any, new: Any) -> bool:
@@ -127,17 +156,18 @@ def carry_run(stale: StaleRun, witness: RunManifest, results: Path) -> bool:
     """Stamp an old run with its present job; False where another process was there first."""
     job, old = stale.job, stale.old
     folder = jobs.run_folder(results, job.recipe, job.id)
-    with _alone(results, job.id):
+    with _alone(results, job.id, old.manifest.id):
         if old_run(job, results) != old:
             return False
-        _copy(old.folder, folder, [*old.manifest.files, "provenance.json"])
+        _copy(old.folder, folder, [*old.manifest.files, PROVENANCE])
         certificate = _certify(
-            folder, old.manifest,
-            job=job.model_dump(mode="json"), carried_id=old.manifest.id, witness=witness.id,
+            folder, old.manifest, job=job.model_dump(mode="json"),
+            carried_id=old.manifest.id, witness=witness.id, made_on=dict(old.made_on),
         )  # fmt: skip
         files = {**old.manifest.files, **certificate}
         update = {"id": job.id, "job": content_hash(job), "code": job.code, "files": files}
         write(folder / "run.json", old.manifest.model_copy(update=update))
+        jobs.drop_checkpoints(results, job.id)
     return True
 
 
@@ -150,16 +180,19 @@ class StaleEvaluation:
     run: RunManifest
     folder: Path
     old: EvaluationManifest
+    made_on: Mapping[str, str]
 
     @property
     def kin(self) -> str:
         """All that made it, but for the run that it measured."""
-        return content_hash([self.old.code, content_hash(self.job.protocols[self.kind])])
+        protocol = content_hash(self.job.protocols[self.kind])
+        return content_hash([self.old.code, protocol, dict(self.made_on)])
 
-    def same(self, witness: EvaluationManifest) -> bool:
-        """Whether the witness measured the same, image by image."""
+    def unlike(self, witness: EvaluationManifest, made_on: Mapping[str, str]) -> str:
+        """Why a witness made there does not vouch for it; nothing where every image is the same."""
         files = {name: self.old.files.get(name) for name in witness.files}
-        return (witness.metrics, witness.files) == (self.old.metrics, files)
+        same = (witness.metrics, witness.files) == (self.old.metrics, files)
+        return _elsewhere(self.made_on, made_on) or ("" if same else "measures something else now")
 
 
 def stale_evaluations(
@@ -195,7 +228,7 @@ def _old_evaluation(
         asked = {"id": old.run, "code": {kind: old.code}}
         same = old.job == content_hash(jobs.part_of(job, [kind]).model_copy(update=asked))
         if same and old.run_manifest in run.before and stamps_hold(place, old.files):
-            return StaleEvaluation(job, kind, run.manifest, place, old)
+            return StaleEvaluation(job, kind, run.manifest, place, old, run.made_on)
     return None
 
 
@@ -208,35 +241,38 @@ def carry_evaluation(
     """
     job, old, kind = stale.job, stale.old, stale.kind
     folder = jobs.evaluation_folder(results, job.recipe, job.id, kind)
-    with _alone(results, job.id):
+    with _alone(results, job.id, old.run):
         run = jobs.run_folder(results, job.recipe, job.id)
         if _old_evaluation(job, kind, run, results) != stale:
             return False
         _copy(stale.folder, folder, list(old.files))
-        certificate = {} if witness is None else _certify(folder, old, witness=witness.run)
+        certificate = {}
+        if witness is not None:
+            certificate = _certify(folder, old, witness=witness.run, made_on=dict(stale.made_on))
         update = {
             "run": job.id, "job": jobs.protocol_hash(job, job.protocols[kind]),
             "code": job.code[kind], "run_manifest": content_hash(stale.run),
             "files": {**old.files, **certificate},
         }  # fmt: skip
         write(folder / "metrics.json", old.model_copy(update=update))
+        jobs.drop_checkpoints(results, f"{job.id}-{kind}")
     return True
 
 
 @contextmanager
-def _alone(results: Path, run: str) -> Iterator[None]:
-    """Nobody trains, measures or tunes the run meanwhile."""
+def _alone(results: Path, *runs: str) -> Iterator[None]:
+    """Nobody trains, measures or tunes these runs meanwhile."""
     with ExitStack() as stack:
-        for stage in jobs.EVALUATIONS:
-            stack.enter_context(jobs.alone(jobs.lock_path(results, run, stage)))
+        for run in sorted(set(runs)):
+            for stage in jobs.EVALUATIONS:
+                stack.enter_context(jobs.alone(jobs.lock_path(results, run, stage)))
         yield
 
 
 def _copy(old: Path, new: Path, names: list[str]) -> None:
-    new.mkdir(parents=True, exist_ok=True)
     for name in names:
         if new != old and (old / name).is_file():
-            shutil.copy(old / name, new / name)
+            write_bytes(new / name, (old / name).read_bytes())
 
 
 def _certify(

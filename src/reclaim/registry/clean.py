@@ -27,6 +27,7 @@ from reclaim.records import (
     stamps_hold,
 )
 from reclaim.registry import jobs
+from reclaim.registry.certify import CERTIFICATE
 
 RUN_ID = re.compile(r"[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}-s[0-9]+")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `records.write_bytes` names them
@@ -65,10 +66,18 @@ def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) 
         for run in plan.runs
         if _has_encoders(folder, run) and not _why(plan, run, folder, data)
     }
+    evaluations = list(_evaluations(plan, runs, folder))
+    again = {left.path for left in evaluations}
+    measured = {
+        f"{path.parent.name}-{path.name}"
+        for path in folder.glob("evaluations/*/*/*")
+        if path.parent.name in valid and path not in again
+    }
     found = [
         *_runs(plan, runs, folder, data),
-        *_evaluations(plan, runs, folder),
-        *_checkpoints(runs, valid, folder),
+        *evaluations,
+        *_certificates(folder),
+        *_checkpoints(runs, valid, measured, folder),
         *_named_by_run(runs, folder),
         *_temporary(folder),
     ]
@@ -144,16 +153,38 @@ def _why_measured_anew(plan: Plan, run: Run, path: Path, folder: Path) -> str:
     return why or ("" if stamps_hold(path, made.files) else "damaged")
 
 
+def _certificates(folder: Path) -> Iterator[Leftover]:
+    """Certificates of what was trained or measured anew since."""
+    for kind, manifest in (("runs/*/*", RunManifest), ("evaluations/*/*/*", EvaluationManifest)):
+        for path in folder.glob(f"{kind}/{CERTIFICATE}*.json"):
+            look = partial(_why_unnamed, path, manifest)
+            if why := look():
+                run = path.parent.name if manifest is RunManifest else path.parents[1].name
+                yield Leftover(path, why, run, look)
+
+
+def _why_unnamed(path: Path, kind: type[RunManifest] | type[EvaluationManifest]) -> str:
+    """Why a certificate is not needed; nothing where its manifest names it or cannot be read."""
+    manifest = path.parent / ("run.json" if kind is RunManifest else "metrics.json")
+    try:
+        named = read(manifest, kind, "").files
+    except ReclaimError:
+        return ""
+    return "" if path.name in named else "its manifest does not name it"
+
+
 def _checkpoints(
-    runs: Mapping[str, Run], valid: Collection[str], folder: Path
+    runs: Mapping[str, Run], valid: Collection[str], measured: Collection[str], folder: Path
 ) -> Iterator[Leftover]:
-    """Checkpoints and locks of runs that no plan has, and checkpoints of finished training."""
+    """Checkpoints and locks of runs that no plan has, and checkpoints of what is finished."""
     for path in folder.glob("checkpoints/*"):
         name = _run_of(path)
         if name and name not in runs:
             yield Leftover(path, NO_PLAN, name)
         elif name in valid and path.name == name:
             yield Leftover(path, "the run is finished", name)
+        elif path.name in measured:
+            yield Leftover(path, "the evaluation is finished", name)
 
 
 def _named_by_run(runs: Mapping[str, Run], folder: Path) -> Iterator[Leftover]:

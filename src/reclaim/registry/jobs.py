@@ -323,7 +323,7 @@ def claim_files() -> list[str]:
 
 
 def code_files(stage: str) -> list[str]:
-    """Every file of the code that a stage runs: `dvc.yaml` lists it for both engines."""
+    """Every file of the code that `dvc.yaml` lists for a stage, for both engines."""
     import yaml
 
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
