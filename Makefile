@@ -19,7 +19,7 @@ all: $(READY) ## re-run the claims and print the verdicts (SCALE=digits, fashion
 	@$(RUN) reclaim report --scale $(SCALE)
 
 test: $(READY) ## run the tests
-	$(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile
+	$(RUN) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style, types, spelling, the workflow and the committed plans
 	$(RUN) ruff check

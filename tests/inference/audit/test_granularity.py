@@ -114,11 +114,67 @@ def test_runs_that_are_stated_refine_the_lattice() -> None:
     assert (wrong.verdict, len(wrong.cells)) == ("implausible", 1)
 
 
+def test_what_a_finding_says_of_runs() -> None:
+    """With 3 runs of 200 images the lattice, its power and what fits are those of 600."""
+    found = stated([f"{100 * k / 600:.2f}" for k in (481, 499, 511)], runs=3)
+    power = 1 - F(coverage(0, 10000, 600, 10000, "mixed"), 10001)
+    assert F(found.evidence["power_exact"]) == power
+    assert found.message == (
+        "t: 3 cells at n = 200 and 3 runs: all are k/n; a wrong number would be seen with power "
+        f"{float(power):.1%}"
+    )
+    (size,) = found.evidence["sizes"]
+    assert (size["images"], size["where"]) == (200, "the test set of small")
+    assert size["explained"]["mixed"] == 3
+    assert F(size["power"]["mixed_exact"]) == power
+    assert " and 1 run:" in stated(["82.50"], runs=1).message
+
+
+def test_two_cells_that_are_no_multiples_are_named() -> None:
+    good = ["82.50", "99.50", "71.00", "84.00", "91.50", "65.00"]
+    assert stated([*good, "82.37", "80.21"]).message == (
+        "t: 8 cells at n = 200: t[small.top1,r6], t[small.top1,r7] are no k/n under any rounding, "
+        "so not from one run that counted each image once; a mean over runs or of unequal batches, "
+        "or another n, would do it"
+    )
+
+
+def test_of_several_sizes_the_one_that_fits_best_is_taken() -> None:
+    """Of 200 and 192 images (the last batch dropped) the misses at 192 alone are named."""
+    batch = {"evaluate.linear.test_batch": 64}
+    found = stated(["82.81", "83.33", "78.12", "82.37"], protocol=batch)
+    assert found.cells == ("t[small.top1,r3]",)
+    assert "4 cells at n = 200 or 192: " in found.message
+    thirds = [f"{100 * k / 576:.2f}" for k in (401, 433, 511)]
+    assert stated(thirds, protocol=batch, runs=3).verdict == "consistent"
+
+
+def test_half_of_the_cells_off_the_lattice_is_not_most_that_fit() -> None:
+    """Three of six as means over 3 runs that nobody states: no accusation; two of six: one."""
+    thirds = [f"{100 * k / 600:.2f}" for k in (481, 499, 511)]
+    good = ["80.50", "81.00", "82.00", "71.50"]
+    assert stated([*thirds, *good[:3]]).verdict == "untestable"
+    assert stated([*thirds[:2], *good]).verdict == "implausible"
+
+
+def test_unequal_batches_of_several_runs_are_not_accused() -> None:
+    """Three runs of 200 images in batches of 128 and 72, each a mean of two means."""
+    rng = np.random.default_rng(5)
+    runs = [[F(int(a), 128) + F(int(b), 72) for a, b in rng.integers(20, 70, (3, 2))]
+            for _ in range(4)]  # fmt: skip
+    values = [f"{float(sum(run) * 50 / 3):.2f}" for run in runs]
+    assert stated(values, runs=3).verdict == "implausible"
+    assert stated(values, runs=3, protocol={"evaluate.linear.batch": 128}).verdict == "consistent"
+
+
 def test_means_over_runs_that_nobody_states_are_not_accused() -> None:
     thirds = [f"{100 * k / 600:.2f}" for k in (481, 499, 511)]
     found = stated(thirds)
     assert (found.verdict, len(found.cells)) == ("untestable", 3)
-    assert "over 3 runs" in found.message
+    assert found.message == (
+        "t: 3 cells at n = 200: 3 cells are no k/n; as means over 3 runs all would be, but no "
+        "number of runs is stated"
+    )
     mostly_single = stated(["80.50", "81.00", "82.00", "71.50", "66.00", "91.00", thirds[0]])
     assert (mostly_single.verdict, len(mostly_single.cells)) == ("implausible", 1)
 

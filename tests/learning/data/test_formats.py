@@ -64,7 +64,10 @@ def test_the_cifar_archive_of_these_tests_is_what_others_read(
     made = official.cifar("cifar10")
     (content,) = made.archives.values()
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        tar.extractall(tmp_path, filter="data")
+        for member in tar:
+            if (file := tar.extractfile(member)) is not None:
+                (tmp_path / member.name).parent.mkdir(exist_ok=True)
+                (tmp_path / member.name).write_bytes(file.read())
 
     batches = [[f"data_batch_{i}", None] for i in range(1, 6)]
     monkeypatch.setattr(CIFAR10, "train_list", batches)
