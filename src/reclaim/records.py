@@ -530,11 +530,13 @@ class Verdict(Sparse):
     `difference` and `interval`: of a value, from its table's baseline; of a statement, of its one
     difference, as it is printed: paired over seeds, in points. `prediction`: where the printed
     number should fall, in points unless there is a `unit`. `p`: that the printed number differs
-    from ours, `tost_p`: that it differs by the margin or more, `order_p`: that the claimed order is
-    nil, two-sided; `*_adjusted`: by Holm within the paper, `*_overview`: by Benjamini and Hochberg
-    over all papers, which decides nothing.
+    from ours (none where a reading was not measured: there is no such test then), `tost_p`: that it
+    differs by the margin or more, `order_p`: that the claimed order is nil, two-sided;
+    `*_adjusted`: by Holm within the paper, `*_overview`: by Benjamini and Hochberg over all papers,
+    which decides nothing.
     `verdict` follows from `size` (a printed number) and `order` (a claimed one), the worse of the
-    two. `sequence`: seeds were added after a look, so p-values and intervals hold at every look.
+    two. `sequence`: seeds were added after a look: what decides holds at every look, what is beside
+    it (`telescope`, `effect`, `images`) does not.
     """
 
     claim: str

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reclaim.inference.replication.planning import seeds_for_order
 from reclaim.inference.verdicts import judge
 from reclaim.inference.verdicts.evidence import Evidence
 from reclaim.inference.verdicts.orders import at_least, conjunction
@@ -389,6 +390,22 @@ def test_a_quantified_statement_that_is_false_is_seldom_reproduced(paper: dict[s
     assert max(counts.values()) <= stats.binom.ppf(0.999, rounds, ALPHA)
 
 
+def test_a_statement_holds_elsewhere_as_its_order_test_says(paper: dict[str, Paper]) -> None:
+    """Of several nil differences one interval of 95 % leaves 0 out: not yet that "some" holds."""
+    rng, single, quantified = np.random.default_rng(37), 0, 0
+    one = alone(paper, "some_above", "none_above")
+    for _ in range(60):
+        values = drawn(rng, dict.fromkeys(FEW, 80.0), 5)
+        found = judged(one, values, "digits")
+        tests = [stats.ttest_rel(values[name], values["simclr"]) for name in FEW[1:]]
+        holds = [test.statistic > 0 and test.pvalue < ALPHA for test in tests]
+        p = min(1.0, 2 * 3 * min(t.pvalue / 2 if t.statistic > 0 else 1.0 for t in tests))
+        assert (found["some_above"].transfer == "holds") == (p < ALPHA)
+        assert (found["none_above"].transfer == "reversed") == (p < ALPHA)
+        single, quantified = single + any(holds), quantified + (p < ALPHA)
+    assert quantified < single
+
+
 def test_an_optimum_is_judged_by_the_set_that_may_be_best(paper: dict[str, Paper]) -> None:
     for name in ("best_knob", "peak"):
         assert judged(paper, seeds(16, sd=0.1))[name].verdict == "reproduced"
@@ -544,7 +561,7 @@ def test_a_reading_that_was_not_measured_keeps_a_paper_from_being_charged(
     gone = values | {"hcl@temperature=0.2": [float("nan")] * 10}
     for absent in (gone, without(values, "hcl@temperature=0.2")):  # planned, or in no sweep
         found = judged(read, absent)[cell("hcl")]
-        assert (found.verdict, found.p) == ("untestable: not run under temperature=0.2", 1.0)
+        assert (found.verdict, found.p) == ("untestable: not run under temperature=0.2", None)
         assert [reading.stands for reading in found.readings][-1] == "not measured"
         assert "not measured under temperature=0.2" in found.notes
         statement = judged(read, absent)["gap"]
@@ -554,6 +571,62 @@ def test_a_reading_that_was_not_measured_keeps_a_paper_from_being_charged(
     none = judged(read, {name: v for name, v in values.items() if "@" not in name})
     assert not [name for name, v in none.items() if "hcl" in name and v.verdict == "not reproduced"]
     assert none[cell("hcl")].verdict == "untestable: not run under temperature=0.1, temperature=0.2"
+
+
+def planned_alone(number: int, **means: float) -> dict[str, list[float]]:
+    """The planned temperatures alone; the two others are in no sweep."""
+    return {name: v for name, v in swept(number, **means).items() if "@" not in name}
+
+
+UNREAD = "untestable: not run under temperature=0.1, temperature=0.2"
+
+
+def test_a_statement_of_several_cells_names_the_readings_that_lack_some(
+    read: dict[str, Paper],
+) -> None:
+    """HCL is turned round as planned; of its other temperatures and SSCL's nothing is known."""
+    found = judged(read, planned_alone(22, hcl=79.0))
+    assert found["all_above"].verdict == found["gap"].verdict == UNREAD
+    assert [(r.stands, r.value) for r in found["all_above"].readings] == [
+        ("not reproduced", None), ("not measured", None), ("not measured", None),
+    ]  # fmt: skip
+    assert found["some_above"].verdict == "reproduced"  # dcl, which has one temperature
+    dcl = judged(read, planned_alone(22, dcl=79.0))
+    assert dcl["all_above"].verdict == "not reproduced"  # under any temperature of the others
+
+
+def test_a_rankings_neighbours_name_the_readings_that_were_not_run(
+    read: dict[str, Paper],
+) -> None:
+    found = column(read, planned_alone(22, hcl=79.0))
+    words = {pair[:2]: pair[2] for pair in found.adjacent}
+    assert words[cell("hcl"), cell("dcl")] == found.verdict == UNREAD
+    assert words[cell("sscl"), cell("hcl")] == "reproduced"
+    both = column(read, swept(22, hcl=79.0, hcl_1=79.0, hcl_2=79.0))
+    assert both.verdict == "not reproduced"
+    noisy = column(read, seeds(28, sd=2.0, hcl=82.0))
+    assert noisy.verdict == OPEN  # nothing fails as it was measured
+
+
+def test_a_test_that_can_show_no_difference_is_not_in_the_family(read: dict[str, Paper]) -> None:
+    values = planned_alone(22, hcl=80.6)
+    found = judged(read, values)
+    assert (found[cell("hcl")].p, found[cell("hcl")].p_adjusted) == (None, None)
+    assert found[cell("hcl")].tost_p is not None
+    assert found["gap"].p is None
+    sizes = {name: v.p for name, v in found.items() if v.p is not None and name != "again"}
+    orders = {f"{n} order": v.order_p for n, v in found.items() if v.order_p is not None}
+    del orders["either order"]
+    tests = {name: p for name, p in (sizes | orders).items() if p is not None}
+    least = min(tests, key=lambda name: tests[name])
+    more = {p for p in adjusted_over(found) if p is not None}
+    neighbours = 2 + 3  # of the two rankings, those that no claim orders: as in the family above
+    assert min(more) == pytest.approx(min(1.0, tests[least] * (len(tests) + neighbours)))
+
+
+def adjusted_over(found: dict[str, Verdict]) -> list[float | None]:
+    """All adjusted p-values of differences."""
+    return [p for v in found.values() for p in (v.p_adjusted, v.order_p_adjusted)]
 
 
 def test_a_reading_that_fits_counts_whatever_was_not_measured(read: dict[str, Paper]) -> None:
@@ -620,6 +693,91 @@ def test_trends_and_next_to_nothing_want_seeds(paper: dict[str, Paper]) -> None:
     assert wanted(printing(paper, "main", {"hcl": "80.00"}), seeds(32, k=3, sd=1.0))["little"] == (
         "none: no margin, so nothing counts as nil"
     )
+
+
+def test_no_seeds_are_wanted_for_what_an_unmeasured_reading_keeps_open(
+    read: dict[str, Paper],
+) -> None:
+    """With a temperature that was not run nothing of HCL can be different, however many seeds."""
+    partly = "none: not measured under every reading"
+    off = drawn(np.random.default_rng(35), TRUE | {"hcl": 78.0}, 4, 2.5)
+    found = wanted(read, off)
+    assert judged(read, off)[cell("hcl")].verdict == OPEN
+    assert found[cell("hcl")] == found["gap"] == partly
+    swept_too = off | {
+        f"{r}@temperature=0.{i}": list(off[r]) for r in ("hcl", "sscl") for i in (1, 2)
+    }
+    assert wanted(read, swept_too)[cell("hcl")] != partly
+
+
+def test_only_what_a_reading_lets_be_shown_is_planned_for(read: dict[str, Paper]) -> None:
+    """HCL below SimCLR as planned: the claimed order is out of sight, its contrary out of reach."""
+    rng, k = np.random.default_rng(38), 5
+    noise = {name: rng.normal(0, 0.4, k) for name in FEW}
+    one = alone(read, "all_above")
+
+    def at(hcl: float) -> dict[str, list[float]]:
+        means = {"simclr": 80.0, "hcl": hcl, "sscl": 84.0, "dcl": 83.0}
+        return {n: [float(x) for x in means[n] + e - e.mean()] for n, e in noise.items()}
+
+    below, above = at(79.8), at(80.3)
+    assert wanted(one, below)["all_above"] == "none: not measured under every reading"
+    others = {f"{r}@temperature=0.{i}": below[r] for r in ("hcl", "sscl") for i in (1, 2)}
+    assert isinstance(wanted(one, below | others)["all_above"], int)
+    planned = wanted(one, above)["all_above"]
+    read_thrice = wanted(
+        one, above | {f"{r}@temperature=0.{i}": above[r] for r in ("hcl", "sscl") for i in (1, 2)}
+    )["all_above"]
+    assert isinstance(planned, int)
+    gaps = [a - b for a, b in zip(above["hcl"], above["simclr"], strict=True)]
+    assert read_thrice == seeds_for_order(gaps, alpha=ALPHA / 8 / 3).seeds  # 8 tests, 3 chances
+    off = above | {"hcl": [80.3, 80.7, 81.1]}  # 4.5 SD off: more seeds would tell
+    assert wanted(one, off)[cell("hcl")] == "none: not measured under every reading"
+    others = {f"{r}@temperature=0.{i}": off[r] for r in ("hcl", "sscl") for i in (1, 2)}
+    assert isinstance(wanted(one, off | others)[cell("hcl")], int)
+
+
+def test_an_order_wants_what_its_easier_answer_needs(paper: dict[str, Paper]) -> None:
+    """One difference turned round settles "all", however little another stands out."""
+    rng, k = np.random.default_rng(36), 4
+    noise = {name: rng.normal(0, 0.4, k) for name in FEW}
+    means = {"simclr": 80.0, "hcl": 80.02, "sscl": 84.0, "dcl": 79.2}
+    values = {n: [float(x) for x in means[n] + e - e.mean()] for n, e in noise.items()}
+    one = alone(paper, "all_above", "some_above", "none_above")
+    found = wanted(one, values, "digits")
+    gaps = [b - a for a, b in zip(values["simclr"], values["dcl"], strict=True)]
+    needed = seeds_for_order(gaps, alpha=ALPHA / 3).seeds
+    assert judged(one, values, "digits")["all_above"].transfer == "open"
+    assert found["all_above"] == needed
+    assert judged(one, values, "digits")["some_above"].transfer == "holds"
+    assert "some_above" not in found
+    assert judged(one, values, "digits")["none_above"].transfer == "reversed"
+    few = wanted(one, {**values, "sscl": values["simclr"][::-1]}, "digits")
+    assert few["some_above"] == seeds_for_order(
+        [a - b for a, b in zip(values["hcl"], values["simclr"], strict=True)], alpha=ALPHA / 3
+    ).seeds or isinstance(few["some_above"], str)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_fewer_than_two_seeds_before_a_look_are_no_sequence(
+    paper: dict[str, Paper], first: int
+) -> None:
+    values = seeds(24, k=6, hcl=81.8)
+    added = frozenset(f"{name}-s{seed}" for name in TRUE for seed in range(first, 6))
+    found = judged(paper, values, added=added)
+    why = "untestable: fewer than two seeds before others were added"
+    assert {found[name].verdict for name in (cell("hcl"), "gap", "all_above")} == {why}
+    plan, frame = plan_of(paper, values), frame_of(values)
+    assert judge("paper", paper, plan, frame, added=added).rankings == ()
+
+
+def test_a_telescope_after_a_look_is_shown_and_not_noted(paper: dict[str, Paper]) -> None:
+    values = seeds(20, sd=0.2, hcl=80.0)
+    added = frozenset(f"{name}-s{seed}" for name in TRUE for seed in range(5, 10))
+    found = judged(paper, values, added=added)["gap"]
+    assert found.telescope is not None
+    assert found.telescope.too_small
+    assert "too small to have been seen" not in found.notes
 
 
 # --- added seeds, controls -----------------------------------------------------------------------

@@ -89,12 +89,21 @@ def test_noise_and_rankings_are_shown(page: tuple[Verdicts, str]) -> None:
         ({"size": "not reproduced", "order": "reproduced", "verdict": "not reproduced"}, "0.010"),
         ({"size": "reproduced", "order": "not reproduced", "verdict": "not reproduced"}, "0.030"),
         ({"order": "reproduced", "verdict": "reproduced"}, "0.030"),
+        (
+            {
+                "size": "compatible, imprecise",
+                "order": "reproduced",
+                "p_adjusted": None,
+                "verdict": "compatible, imprecise",
+            },
+            "0.030",
+        ),
     ],
 )
 def test_a_row_shows_the_p_that_decides(words: dict[str, str], shown: str) -> None:
     made = Verdict(
-        claim="a:b", paper="a", kind="value", text="t", p_adjusted=0.01, tost_p_adjusted=0.02,
-        order_p_adjusted=0.03, **words,
+        claim="a:b", paper="a", kind="value", text="t", tost_p_adjusted=0.02,
+        order_p_adjusted=0.03, **{"p_adjusted": 0.01} | words,
     )  # fmt: skip
     assert deciding_p(made) == shown
 

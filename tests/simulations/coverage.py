@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from reclaim.inference.replication import sequences
-from reclaim.inference.replication.estimates import quantile as fixed_quantile
+from reclaim.inference.replication.estimates import t_limit
 from reclaim.inference.replication.values import (
     ALPHA,
     Printed,
@@ -278,7 +278,7 @@ def factors(start: int, runs: int | None, sequence: bool) -> Floats:
         box = unrounded(runs or 1)
         return np.array([sequences.width(1.0, k, box, start, ALPHA) for k in ks])
     extra = 0 if runs is None else 1 / runs
-    return np.array([fixed_quantile(k) * sqrt(extra + 1 / k) for k in ks])
+    return np.array([t_limit(k) * sqrt(extra + 1 / k) for k in ks])
 
 
 def peeked(

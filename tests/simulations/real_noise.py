@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from reclaim.inference.replication import quantile, varies
+from reclaim.inference.replication import t_limit, varies
 from reclaim.records import EvaluationManifest, Plan, PretrainJob, Run, read
 from reclaim.registry.extension import further
 from reclaim.registry.jobs import (
@@ -134,7 +134,7 @@ def coverage(
     chosen, other = values[order[:, :k]], values[order[:, k]]
     mean, sd = chosen.mean(axis=1), chosen.std(axis=1, ddof=1)
     exists = np.ptp(chosen, axis=1) > 1e-9 * np.abs(values).max()
-    inside = np.abs(other - mean) <= quantile(k) * sd * sqrt(1 + 1 / k)
+    inside = np.abs(other - mean) <= t_limit(k) * sd * sqrt(1 + 1 / k)
     return float(inside[exists].mean()), float(1 - exists.mean())
 
 

@@ -81,10 +81,10 @@ def deciding_p(verdict: Verdict) -> str:
     """The adjusted p-value that a row shows: of the test that its verdict rests on.
 
     Of an equivalence where that was shown, else of a difference; of an order where a claim has no
-    size, or its order stands worse.
+    size, or no test of a difference (a reading was not measured), or its order stands worse.
     """
-    by_order = verdict.size is None or verdict.verdict == verdict.order != verdict.size
-    if by_order and verdict.order_p_adjusted is not None:
+    worse = verdict.verdict == verdict.order != verdict.size
+    size = verdict.tost_p_adjusted if verdict.size == "reproduced" else verdict.p_adjusted
+    if (worse or size is None) and verdict.order_p_adjusted is not None:
         return chance(verdict.order_p_adjusted)
-    shown = verdict.size == "reproduced"
-    return chance(verdict.tost_p_adjusted if shown else verdict.p_adjusted)
+    return chance(size)

@@ -226,6 +226,55 @@ def test_sums_and_their_slips() -> None:
     assert two.evidence["reading"] == f"the sum without {terms[1]}"
 
 
+def test_a_right_number_in_full() -> None:
+    found = only(gap("6.36", "points", word="gain"))
+    assert found.message == "88.61 − 82.25 is 6.36 points, 7.73 % relative: 6.36 is right"
+    evidence = {key: found.evidence[key] for key in ("printed", "unit", "word", "values")}
+    assert evidence == {
+        "printed": "6.36", "unit": "points", "word": "gain", "values": ["88.61", "82.25"],
+    }  # fmt: skip
+    percent = "88.61 − 82.25 is 6 points, 8 % relative: 6 is right, as points; "
+    assert only(gap("6", "percent")).message == f"{percent}the text does not say which"
+    cell = {"kind": "value", "cell": TOP1[0], "printed": "82.81"}
+    assert only(cell).message == f"{TOP1[0]} prints 82.81: 82.81 is right"
+    assert only(cell).evidence["unit"] is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"), [("points", " points"), ("relative_percent", " % as relative"),
+                        ("percent", " %")],
+)  # fmt: skip
+def test_a_wrong_number_in_full(unit: str, words: str) -> None:
+    found = only(gap("55.55", unit))
+    tried, chance = found.evidence["tried"], float(found.evidence["chance"])
+    assert found.message == (
+        f"88.61 − 82.25 is 6.36 points, 7.73 % relative; the text prints 55.55{words}. No reading "
+        f"makes it true ({tried} readings tried, chance of a fit {chance:.1%})"
+    )
+
+
+def test_a_wrong_sum_in_full() -> None:
+    terms = [f"main[cifar10.top1,{row}]" for row in ("simclr", "dcl", "hcl")]
+    found = only({"kind": "sum", "terms": terms, "printed": "77.06"})
+    tried, chance = found.evidence["tried"], float(found.evidence["chance"])
+    assert found.message == (
+        "75 + 77.16 + 79.03 is 231.19; the text prints 77.06. It is right as the mean "
+        f"({tried} readings tried, chance of a fit {chance:.1%})"
+    )
+
+
+def test_a_sum_of_fractions_is_read_both_ways() -> None:
+    columns = {"acc": {"dataset": "cifar10", "metric": "top1", "unit": "fraction"}}
+    made = table("main", {"a": {"acc": "0.750"}, "b": {"acc": "0.828"}}, columns=columns)
+    said = {"kind": "sum", "terms": ["main[acc,a]", "main[acc,b]"]}
+    for printed in ("157.8", "1.578"):
+        assert only({**said, "printed": printed}, made).verdict == "consistent"
+    for printed in ("1.575", "1.581", "157.4", "158.2"):
+        assert only({**said, "printed": printed}, made).verdict == "contradiction"
+    found = only({**said, "printed": "1.578"}, made).evidence["recomputed"]
+    assert (F(found["fraction_exact"]), F(found["_exact"])) == (F("1.578"), F("157.8"))
+
+
 def test_fractions_are_read_as_per_cents_and_as_fractions() -> None:
     columns = {"acc": {"dataset": "cifar10", "metric": "top1", "unit": "fraction"}}
     made = table("main", {"a": {"acc": "0.750"}, "b": {"acc": "0.828"}}, columns=columns)

@@ -15,9 +15,8 @@ from reclaim.inference.replication import (
     mean_interval,
     paired_difference,
     prediction_interval,
-    quantified,
-    quantile,
     rounding,
+    t_limit,
     transfer,
     varies,
 )
@@ -28,11 +27,11 @@ SAMPLES = [
 ]
 
 
-def test_the_quantile_has_its_closed_forms() -> None:
-    assert quantile(2, 0.95) == pytest.approx(tan(pi * 0.475), rel=1e-10)  # Cauchy
+def test_the_limit_of_t_has_its_closed_forms() -> None:
+    assert t_limit(2, 0.95) == pytest.approx(tan(pi * 0.475), rel=1e-10)  # Cauchy
     p = 0.975
     by_hand = (2 * p - 1) * sqrt(2 / (4 * p * (1 - p)))  # two degrees of freedom
-    assert quantile(3, 0.95) == pytest.approx(by_hand, rel=1e-10)
+    assert t_limit(3, 0.95) == pytest.approx(by_hand, rel=1e-10)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=len)
@@ -142,23 +141,6 @@ def test_transfer(claimed: int, low: float, high: float, expected: str) -> None:
     assert transfer(claimed, gap) == expected
     assert transfer(claimed, None) == "open"
     assert transfer(claimed, Estimate(0.3, None, 1, None)) == "open"
-
-
-@pytest.mark.parametrize(
-    ("quantifier", "parts", "expected"),
-    [
-        ("all", "hhh", "holds"), ("all", "hho", "open"), ("all", "hhr", "reversed"),
-        ("all", "", "open"), ("most", "hho", "holds"), ("most", "hhoo", "open"),
-        ("most", "rro", "reversed"), ("most", "hhrr", "open"), ("almost_all", "hhr", "holds"),
-        ("almost_all", "hhrr", "open"),
-        ("some", "hrr", "holds"), ("some", "rro", "open"), ("some", "rrr", "reversed"),
-        ("none", "rrr", "holds"), ("none", "rro", "open"), ("none", "rrh", "reversed"),
-        ("not_all", "hhr", "holds"), ("not_all", "hho", "open"), ("not_all", "hhh", "reversed"),
-    ],
-)  # fmt: skip
-def test_quantifiers(quantifier: str, parts: str, expected: str) -> None:
-    names = {"h": "holds", "r": "reversed", "o": "open"}
-    assert quantified([names[part] for part in parts], quantifier) == expected
 
 
 @pytest.mark.parametrize(

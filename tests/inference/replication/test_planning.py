@@ -268,3 +268,21 @@ def test_the_runs_of_both_arms_limit_a_size() -> None:
 def test_arms_that_move_as_one_leave_nothing_to_plan() -> None:
     a = list(80 + SHARED)
     assert seeds_for_size(a, [x - 1 for x in a], exactly(1)).why == "none: no seed variation"
+
+
+def test_where_no_difference_can_be_charged_equivalence_alone_counts() -> None:
+    """Far off: different in a few seeds, and never equivalent. Near: the same within a margin."""
+    far, near = [70.0, 70.9, 70.4, 70.2], [80.3, 79.8, 80.1, 79.9]
+    said = Printed.of("71.8", 5)
+    assert isinstance(seeds_for_value(far, said, 0.5).seeds, int)
+    assert seeds_for_value(far, said, 0.5, different=False).seeds is None
+    assert seeds_for_value(far, said, different=False).seeds is None
+    assert (
+        seeds_for_size(far, [0.0, 0.1, 0.0, 0.1], said, margin=0.5, different=False).seeds is None
+    )
+    for margin in (0.5, 0.7):
+        both = seeds_for_value(near, Printed.of("80.0", 5), margin)
+        alone = seeds_for_value(near, Printed.of("80.0", 5), margin, different=False)
+        assert isinstance(alone.seeds, int)
+        assert isinstance(both.seeds, int)
+        assert alone.seeds >= both.seeds

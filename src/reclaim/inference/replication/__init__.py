@@ -10,9 +10,8 @@ from reclaim.inference.replication.estimates import (
     mean_interval,
     paired_difference,
     prediction_interval,
-    quantified,
-    quantile,
     rounding,
+    t_limit,
     transfer,
     varies,
 )
@@ -24,9 +23,8 @@ __all__ = [
     "mean_interval",
     "paired_difference",
     "prediction_interval",
-    "quantified",
-    "quantile",
     "rounding",
+    "t_limit",
     "transfer",
     "varies",
 ]

@@ -37,7 +37,7 @@ def varies(values: Sequence[float]) -> bool:
 
 
 @cache
-def quantile(seeds: int, level: float = LEVEL) -> float:
+def t_limit(seeds: int, level: float = LEVEL) -> float:
     """Student's t with P(|T| <= t) = `level` on `seeds` - 1 degrees of freedom."""
     from scipy.special import stdtrit  # scipy.stats costs half a second more and gives the same
 
@@ -58,7 +58,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
     if not varies(values):
         return Estimate(mean, 0.0, k, None)
     sd = sqrt(fsum((value - mean) ** 2 for value in values) / (k - 1))
-    half = quantile(k, level) * sd / sqrt(k)
+    half = t_limit(k, level) * sd / sqrt(k)
     return Estimate(mean, sd, k, Interval(low=mean - half, high=mean + half))
 
 
@@ -83,7 +83,7 @@ def prediction_interval(
     if not estimate.sd:
         return None
     k = estimate.seeds
-    half = quantile(k, level) * estimate.sd * sqrt(1 / runs + 1 / k)
+    half = t_limit(k, level) * estimate.sd * sqrt(1 / runs + 1 / k)
     return Interval(low=estimate.mean - half, high=estimate.mean + half)
 
 
@@ -97,29 +97,6 @@ def transfer(claimed: Fraction | int, difference: Estimate | None) -> Transfer:
     if interval is None or claimed == 0 or interval.low <= 0 <= interval.high:
         return "open"
     return "holds" if (interval.low > 0) == (claimed > 0) else "reversed"
-
-
-def quantified(parts: Sequence[Transfer], quantifier: str = "all") -> Transfer:
-    """A statement made of several differences, from whether each has its claimed sign.
-
-    `all`: all must hold for it to hold, any reversed reverses it. `almost_all` and `most`: more
-    than half hold, or more than half are reversed. `some`: one holds, or all are reversed. `none`:
-    all are reversed, or one holds. `not_all`: one is reversed, or all hold. `open` otherwise.
-    """
-    holding, against, all_of, half = (
-        parts.count("holds"), parts.count("reversed"), len(parts), len(parts) / 2
-    )  # fmt: skip
-    holds, reversed_ = {
-        "all": (holding == all_of, against > 0),
-        "almost_all": (holding > half, against > half),
-        "most": (holding > half, against > half),
-        "some": (holding > 0, against == all_of),
-        "none": (against == all_of, holding > 0),
-        "not_all": (against > 0, holding == all_of),
-    }[quantifier]
-    if not parts or not (holds or reversed_):
-        return "open"
-    return "holds" if holds else "reversed"
 
 
 @cache

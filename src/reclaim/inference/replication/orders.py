@@ -64,7 +64,7 @@ def ranking(
     so with probability `level` every pair told apart is told apart rightly, and the true τ lies
     between that with all other pairs discordant and that with all concordant. Pairs printed equal
     order nothing. Where seeds were added to the first `start`, the tests are those of confidence
-    sequences. None for one seed (or a `start` of one), or where print orders nothing. Raises
+    sequences. None for one seed (or a `start` below two), or where print orders nothing. Raises
     ValueError for a printed value too many or too few.
 
     >>> found = ranking([3, 2, 1], np.array([[9.0, 5.0, 6.0], [9.1, 5.2, 5.9], [9.3, 5.0, 5.6]]))
@@ -77,7 +77,7 @@ def ranking(
         for i, j in combinations(range(g), 2)
         if printed[i] != printed[j]
     ]
-    if min(k, start or k) < 2 or not ordered:
+    if min(k, k if start is None else start) < 2 or not ordered:
         return None
     tests = [_sign(list(values[:, i] - values[:, j]), start) for i, j in ordered]
     sure = [which for which, p in tests if p < (1 - level) / len(ordered)]

@@ -194,8 +194,11 @@ def seeds_for_value(
     alpha: float = ALPHA,
     power: float = POWER,
     most: int = MOST,
+    different: bool = True,
 ) -> Wanted:
     """Seeds to show a printed value different or equivalent. Raises ValueError for no values.
+
+    Not `different`: equivalent alone, where no difference could be charged.
 
     >>> seeds_for_value([70.0, 70.4, 70.2], Printed.of("70.5"))
     Wanted(seeds=None, why="none: limited by the paper's single run")
@@ -211,6 +214,7 @@ def seeds_for_value(
         claimed=printed,
         arms=(printed, Printed(printed.low, printed.high, printed.runs)),
         margin=margin,
+        different=different,
     )
     return _least_for_number(future, len(values), alpha, power, most)
 
@@ -225,10 +229,12 @@ def seeds_for_size(
     alpha: float = ALPHA,
     power: float = POWER,
     most: int = MOST,
+    different: bool = True,
 ) -> Wanted:
     """Seeds to show a printed difference different or equivalent, as `size_test` will judge it.
 
-    Raises ValueError for different lengths or no values.
+    Not `different`: equivalent alone, where none could be charged. Raises ValueError for different
+    lengths or no values.
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
     if (reason := untestable(differences)) is not None:
@@ -239,6 +245,7 @@ def seeds_for_size(
         claimed=claimed,
         arms=(first or claimed, second or claimed),
         margin=margin,
+        different=different,
     )
     return _least_for_number(future, len(a), alpha, power, most)
 
@@ -255,9 +262,10 @@ class Future:
     claimed: Printed
     arms: tuple[Printed, Printed]
     margin: Any
+    different: bool = True
 
     def settled(self, seeds: int, alpha: float = ALPHA) -> float:
-        """The chance that k seeds show the claimed number different, or equivalent, or both.
+        """The chance that k seeds show the claimed number different (if asked) or equivalent.
 
         Over S² = χ²/df, our part of the estimated variance relative to the true one, of the chance
         that the normal mean falls outside the values that are neither.
@@ -266,7 +274,8 @@ class Future:
         s, weights = over_chi(df)
         error, degrees = self._errors(ours * s**2, df)
         low, high = float(self.claimed.low), float(self.claimed.high)
-        reach = quantile(1 - alpha / 2, degrees) * error
+        beyond = quantile(1 - alpha / 2, degrees) if self.different else np.inf
+        reach = beyond * error
         unsettled = self._within(low - reach, high + reach, seeds)
         if self.margin is not None:
             inner = float(self.margin) - quantile(1 - alpha, degrees) * error

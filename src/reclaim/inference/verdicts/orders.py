@@ -16,11 +16,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from reclaim.inference.replication.estimates import Estimate, Transfer, quantified, transfer
+from reclaim.inference.replication.estimates import Estimate, Transfer, transfer
 from reclaim.inference.replication.families import over_readings
 from reclaim.inference.replication.orders import Table, optimum, page
+from reclaim.inference.replication.values import ALPHA
 from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Pair, Reading, Sides
 from reclaim.inference.verdicts.values import (
+    AS_PLANNED,
     NOT_MEASURED,
     Order,
     measured_words,
@@ -28,7 +30,7 @@ from reclaim.inference.verdicts.values import (
     order_word,
     two_sided,
 )
-from reclaim.records import Margin
+from reclaim.records import Margin, ReadingVerdict
 from reclaim.registry.claims import (
     Magnitude,
     Statement,
@@ -123,9 +125,19 @@ class Case:
         return found
 
     def transfer(self, reading: Reading = PLANNED) -> Transfer:
-        """Whether the statement holds elsewhere, by its quantifier."""
-        words = [part.transfers[reading.name] for part in self.parts]
-        return quantified(words, quantifier(self.said))
+        """Whether the statement holds elsewhere, by the test of its order, at α on its own."""
+        sides = None if claims_no_sign(self.said) else statement_sides(self, reading)
+        if sides is None or two_sided(sides) >= ALPHA:
+            return "open"
+        return "holds" if sides[0] < sides[1] else "reversed"
+
+    def complete(self, reading: Reading) -> bool:
+        """Whether each part that was measured as planned was measured under a reading."""
+        return all(
+            part.pairs[reading.name] is not None
+            for part in self.parts
+            if part.pairs[PLANNED.name] is not None
+        )
 
     def pairs(self, reading: Reading = PLANNED) -> list[Pair]:
         """The differences that were measured under a reading."""
@@ -177,6 +189,22 @@ def quantifier(said: Statement) -> str:
 
 
 UNKNOWN = (1.0, 1.0)
+HOLD, CONTRARY = 0, 1
+
+
+@dataclass(frozen=True)
+class Demand:
+    """At least `count` differences that have their claimed sign, or at least so many that do not.
+
+    `side`: which of their one-sided p-values says so.
+    """
+
+    count: int
+    side: int
+
+    def p(self, sides: Sequence[Sides]) -> float:
+        """The p-value that so many are shown."""
+        return at_least(self.count, [one[self.side] for one in sides])
 
 
 def order_of(case: Case) -> Order | None:
@@ -186,12 +214,22 @@ def order_of(case: Case) -> Order | None:
     return over_all(key_of(case), [statement_sides(case, reading) for reading in case.readings])
 
 
-def order_of_two(greater: ValueClaim, lesser: ValueClaim, evidence: Evidence) -> Order | None:
-    """The test that one number is above another, as that of a statement which says so."""
+def order_of_two(
+    greater: ValueClaim, lesser: ValueClaim, evidence: Evidence
+) -> tuple[Order | None, tuple[ReadingVerdict, ...]]:
+    """The test that one number is above another, as that of a statement which says so.
+
+    With how this stands under each reading, not adjusted; nothing if there is one.
+    """
     places = [place for cell in (greater, lesser) if (place := evidence.place(cell))]
     readings = evidence.readings([greater, lesser])
     pairs = [evidence.pair(greater, lesser, reading) for reading in readings]
-    return over_all(order_key(places), [pair.sides() if pair else None for pair in pairs])
+    sides = [pair.sides() if pair else None for pair in pairs]
+    stands = tuple(
+        ReadingVerdict(reading=reading.name or AS_PLANNED, stands=sides_word(one))
+        for reading, one in zip(readings, sides, strict=True)
+    )
+    return over_all(order_key(places), sides), stands if len(readings) > 1 else ()
 
 
 def over_all(key: Hashable, sides: Sequence[Sides | None]) -> Order | None:
@@ -235,15 +273,20 @@ def conjunction(sides: Sequence[Sides], said: str) -> Sides:
     >>> conjunction([(0.01, 0.99), (0.2, 0.8)], "some")
     (0.02, 0.99)
     """
-    n, half = len(sides), len(sides) // 2 + 1
-    hold, contrary = [s[0] for s in sides], [s[1] for s in sides]
+    for_it, against = demands(len(sides), said)
+    return for_it.p(sides), against.p(sides)
+
+
+def demands(n: int, said: str) -> tuple[Demand, Demand]:
+    """What shows a statement about n differences by its quantifier, and what shows its contrary."""
+    half = n // 2 + 1
     return {
-        "all": (at_least(n, hold), at_least(1, contrary)),
-        "almost_all": (at_least(half, hold), at_least(half, contrary)),
-        "most": (at_least(half, hold), at_least(half, contrary)),
-        "some": (at_least(1, hold), at_least(n, contrary)),
-        "none": (at_least(n, contrary), at_least(1, hold)),
-        "not_all": (at_least(1, contrary), at_least(n, hold)),
+        "all": (Demand(n, HOLD), Demand(1, CONTRARY)),
+        "almost_all": (Demand(half, HOLD), Demand(half, CONTRARY)),
+        "most": (Demand(half, HOLD), Demand(half, CONTRARY)),
+        "some": (Demand(1, HOLD), Demand(n, CONTRARY)),
+        "none": (Demand(n, CONTRARY), Demand(1, HOLD)),
+        "not_all": (Demand(1, CONTRARY), Demand(n, HOLD)),
     }[said]
 
 
@@ -351,5 +394,9 @@ def seed_table(case: Case, curve: Sequence[str], reading: Reading) -> Table | No
 
 def reading_word(case: Case, reading: Reading) -> str:
     """What a claimed order comes to under one reading, not adjusted."""
-    sides = statement_sides(case, reading)
+    return sides_word(statement_sides(case, reading))
+
+
+def sides_word(sides: Sides | None) -> str:
+    """What one-sided p-values come to, not adjusted."""
     return order_word(two_sided(sides), sides[0] <= sides[1]) if sides else NOT_MEASURED

@@ -22,9 +22,26 @@ from reclaim.inference.summary import write_summary
 from reclaim.inference.verdicts.evidence import Evidence, Place, margins_of, unit_of
 from reclaim.inference.verdicts.orders import order_of_two
 from reclaim.inference.verdicts.statements import repeated_draft, statement_draft
-from reclaim.inference.verdicts.values import OPEN, Draft, Family, Order, value_draft
+from reclaim.inference.verdicts.values import (
+    OPEN,
+    UNREAD,
+    Draft,
+    Family,
+    Order,
+    not_charged,
+    value_draft,
+)
 from reclaim.inference.verdicts.wanted import seeds_wanted
-from reclaim.records import REHEARSAL, Noise, Plan, RankingVerdict, ReclaimError, Verdict, Verdicts
+from reclaim.records import (
+    REHEARSAL,
+    Noise,
+    Plan,
+    RankingVerdict,
+    ReadingVerdict,
+    ReclaimError,
+    Verdict,
+    Verdicts,
+)
 from reclaim.registry.claims import Paper, ValueClaim, exact, load_papers, split
 from reclaim.registry.datasets import DATASETS
 from reclaim.registry.jobs import (
@@ -63,18 +80,18 @@ def judge(
 
 def judged_by(evidence: Evidence, measurements: str) -> Verdicts:
     """The verdicts from evidence; `measurements` is the hash of their file."""
-    judged: list[Verdict] = []
+    settled: list[Verdict] = []
     rankings: list[RankingVerdict] = []
     for paper in evidence.papers.values():
         drafts, columns = list(drafts_of(paper, evidence)), list(columns_of(paper, evidence))
-        orders = [order for column in columns for order in column.orders if order]
+        orders = [order for column in columns for order, _ in column.orders if order]
         family = Family.of(drafts, orders)
-        judged += [family.settled(draft) for draft in drafts]
+        settled += [family.settled(draft) for draft in drafts]
         rankings += [column.settled(family, evidence.transfers) for column in columns]
     return Verdicts(
         scale=evidence.scale,
         measurements=measurements,
-        verdicts=tuple(overview(judged)),
+        verdicts=tuple(overview(settled)),
         rankings=tuple(rankings),
         noise=tuple(noise_of(evidence)),
     )
@@ -115,8 +132,20 @@ def judge_scale(scale: str, results: Path = RESULTS) -> Path:
     Returns the path of the verdicts. Raises ReclaimError for a missing or faulty plan, claim,
     measurement or prediction; nothing is written then.
     """
+    plan, folder = plan_of(scale, results), results / scale
+    measured = read(folder / MEASUREMENTS)
+    further = extension_path(scale, results).is_file()
+    added = added_runs(scale, results) if further else frozenset[str]()
+    papers = load_papers()
+    evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
     with uncollected():
-        return _judge_scale(scale, results)
+        found = judged_by(evidence, digest(measured))
+        wanted = seeds_wanted(found, evidence)
+    verdicts = with_marks(found, marks(plan, papers, results))
+    records.write(folder / "seeds_wanted.json", wanted)
+    records.write(folder / "verdicts.json", verdicts)
+    write_summary(folder, plan, verdicts, measured)
+    return folder / "verdicts.json"
 
 
 @contextmanager
@@ -129,22 +158,6 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
-
-
-def _judge_scale(scale: str, results: Path) -> Path:
-    plan, folder = plan_of(scale, results), results / scale
-    measured = read(folder / MEASUREMENTS)
-    further = extension_path(scale, results).is_file()
-    added = added_runs(scale, results) if further else frozenset[str]()
-    papers = load_papers()
-    evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
-    judged = judged_by(evidence, digest(measured))
-    verdicts = with_marks(judged, marks(plan, papers, results))
-    wanted = seeds_wanted(verdicts, evidence)
-    records.write(folder / "seeds_wanted.json", wanted)
-    records.write(folder / "verdicts.json", verdicts)
-    write_summary(folder, plan, verdicts, measured)
-    return folder / "verdicts.json"
 
 
 def judged(
@@ -194,29 +207,36 @@ ROWS = range(3, 51)  # two are a difference, and of more than fifty no reader co
 
 @dataclass(frozen=True)
 class Column:
-    """A printed column's ranking, and the test of each pair of printed neighbours.
+    """A printed column's ranking, and each pair of printed neighbours: its test, its readings.
 
-    None: of a pair that cannot be tested.
+    No test: of a pair that cannot be tested.
     """
 
     name: str
     cells: list[ValueClaim]
     found: Ranking
-    orders: list[Order | None]
+    orders: list[tuple[Order | None, tuple[ReadingVerdict, ...]]]
 
     def settled(self, family: Family, transfers: bool) -> RankingVerdict:
-        """The worst of the printed neighbours, each adjusted with all tests of the paper."""
-        words = [family.of_order(order)[1] if order else OPEN for order in self.orders]
-        named = {word: WORDS[word] if transfers else str(word) for word in words}
+        """The worst of the printed neighbours, each adjusted with all tests of the paper.
+
+        Of those that are open, one that was not run under all readings comes before the others.
+        """
+        words = [family.of_order(order)[1] if order else OPEN for order, _ in self.orders]
+        named = [
+            WORDS[word] if transfers else (word == OPEN and not_charged(readings)) or word
+            for word, (_, readings) in zip(words, self.orders, strict=True)
+        ]
         adjacent = tuple(
-            (self.cells[first].cell, self.cells[second].cell, named[word])
-            for (first, second), word in zip(self.found.adjacent, words, strict=True)
+            (self.cells[first].cell, self.cells[second].cell, name)
+            for (first, second), name in zip(self.found.adjacent, named, strict=True)
         )
+        poor = [name for word, name in zip(words, named, strict=True) if word == worst(words)]
         return RankingVerdict(
             paper=self.cells[0].paper, column=self.name,
             cells=tuple(claim.cell for claim in self.cells), tau=self.found.tau,
             interval=self.found.interval, separable=self.found.separable, pairs=self.found.pairs,
-            adjacent=adjacent, verdict=named[worst(words)],
+            adjacent=adjacent, verdict=max(poor, key=lambda name: name.startswith(UNREAD)),
         )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Statements: the differences that they claim, each with a sign, put together by a quantifier.
 
 `transfer` of a difference is `holds` or `reversed` where its paired 95 % interval over seeds
-excludes 0, else `open` (`replication.quantified`; differences that were not measured are open).
+excludes 0, that of a statement where the test of its order does at α, not adjusted for other
+claims; else `open`.
 """
 
 from __future__ import annotations
@@ -154,7 +155,9 @@ def size_test(found: Sized | None, pair: Pair | None) -> ValueTest | None:
     )
 
 
-def seeds_for_difference(case: Case, said: Difference, alpha: float) -> list[Wanted]:
+def seeds_for_difference(
+    case: Case, said: Difference, alpha: float, different: bool
+) -> list[Wanted]:
     """The seeds that would settle a printed difference's size, in the unit that needs fewest."""
     first, second = case.cell(said.minuend), case.cell(said.subtrahend)
     if first is None or second is None:
@@ -163,7 +166,13 @@ def seeds_for_difference(case: Case, said: Difference, alpha: float) -> list[Wan
     found = [sized(pair, said.printed, (first, second), u, margin) for u in UNITS[said.unit]]
     needs = [
         seeds_for_size(
-            one.first, one.second, one.claimed, *one.arms, margin=one.margin, alpha=alpha
+            one.first,
+            one.second,
+            one.claimed,
+            *one.arms,
+            margin=one.margin,
+            alpha=alpha,
+            different=different,
         )
         for one in found
         if one is not None
@@ -195,7 +204,8 @@ def telescope_of(case: Case, said: Difference, notes: object) -> dict[str, objec
         return {}
     found = Telescope(upper=seen.upper, d33=seen.least_seen, too_small=seen.too_small)
     assert isinstance(notes, tuple | None)
-    said_so = (*(notes or ()), *(["too small to have been seen"] if seen.too_small else []))
+    decided = seen.too_small and pair.start is None  # after a look its level is not known
+    said_so = (*(notes or ()), *(["too small to have been seen"] if decided else []))
     return {"telescope": found, "notes": said_so}
 
 
@@ -250,7 +260,7 @@ def undecided(case: Case, gaps: Sequence[Estimate]) -> str | None:
     """Why no test decides a measured statement."""
     if not gaps:
         return "untestable: claims no order"
-    if any(pair.start == 1 for pair in case.pairs()):
+    if any(pair.start is not None and pair.start < 2 for pair in case.pairs()):
         return ALONE
     if any(gap.interval is not None for gap in gaps):
         return None
@@ -295,7 +305,7 @@ def readings_of(case: Case) -> tuple[ReadingVerdict, ...]:
 def reading_verdict(case: Case, reading: Reading) -> ReadingVerdict:
     """How a statement stands under one reading."""
     pairs, name = case.pairs(reading), reading.name or AS_PLANNED
-    if not pairs:
+    if not pairs or not case.complete(reading):
         return ReadingVerdict(reading=name, stands=NOT_MEASURED)
     gap = pairs[0].gap if len(case.parts) == 1 else None
     return ReadingVerdict(

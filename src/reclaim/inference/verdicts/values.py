@@ -47,10 +47,14 @@ UNREAD = "untestable: not run under "  # other readings, which may yet bear the 
 
 @dataclass(frozen=True)
 class Size:
-    """A printed number against ours: the p-value of a difference and, with a margin, TOST's."""
+    """A printed number against ours: the p-value of a difference and, with a margin, TOST's.
+
+    `p` is None where a reading was not measured: that test could show no difference, whatever the
+    seeds, and is no part of the family.
+    """
 
     key: Hashable
-    p: float
+    p: float | None
     tost_p: float | None
 
 
@@ -91,7 +95,8 @@ class Family:
         equivalences: dict[Hashable, float] = {}
         for draft in drafts:
             if (size := draft.size) is not None:
-                differences[size.key, size.p] = size.p
+                if size.p is not None:
+                    differences[size.key, size.p] = size.p
                 if size.tost_p is not None:
                     equivalences[size.key, size.tost_p] = size.tost_p
             if (order := draft.order) is not None:
@@ -109,12 +114,12 @@ class Family:
         update: dict[str, object] = {}
         words: dict[str, Rung] = {}
         if (size := draft.size) is not None:
-            p = self.differences[size.key, size.p]
+            p = None if size.p is None else self.differences[size.key, size.p]
             equivalent = self.equivalences.get((size.key, size.tost_p))
             update |= {"p": size.p, "p_adjusted": p}
             update |= {"tost_p": size.tost_p, "tost_p_adjusted": equivalent}
-            words["size"] = ladder(p, 1.0 if equivalent is None else equivalent)
-            if equivalent is not None and (also := note(p, equivalent)):
+            words["size"] = ladder(sure(p), sure(equivalent))
+            if also := note(sure(p), sure(equivalent)):
                 update["notes"] = (*verdict.notes, also)
         if (order := draft.order) is not None:
             p, words["order"] = self.of_order(order)
@@ -126,6 +131,11 @@ class Family:
         return verdict.model_copy(update=update)
 
 
+def sure(p: float | None) -> float:
+    """A p-value; 1 of a test that there is not."""
+    return 1.0 if p is None else p
+
+
 def adjusted(tests: Mapping[Hashable, float]) -> dict[Hashable, float]:
     """A family of p-values, adjusted by Holm."""
     return dict(zip(tests, holm(list(tests.values())), strict=True))
@@ -135,7 +145,8 @@ def not_charged(readings: Sequence[ReadingVerdict]) -> str | None:
     """The verdict on a claim that fails as read by all that was measured, where not all was.
 
     A paper is charged only with what fails under all of its readings, and such a claim is not
-    compatible either.
+    compatible either. "Fails" is as the readings are listed: each at α, not adjusted within the
+    paper.
     """
     absent = [reading.reading for reading in readings if reading.stands == NOT_MEASURED]
     failed = all(r.stands in ("not reproduced", NOT_MEASURED) for r in readings)
@@ -169,7 +180,8 @@ def value_draft(
     baseline = cells.get(claim.baseline or "")
     shown = blank.model_copy(update=beside(claim, baseline, evidence))
     place = evidence.place(claim)
-    alone = place is not None and evidence.start(measured, place) == 1
+    start = evidence.start(measured, place) if place else None
+    alone = start is not None and start < 2
     why = evidence.no_verdict() or (ALONE if alone else _untestable(list(measured.values())))
     if why is None:
         return _judged(claim, shown, margin, evidence)
@@ -178,7 +190,7 @@ def value_draft(
     return Draft(shown.model_copy(update={"verdict": why}), order=order)
 
 
-ALONE = "untestable: one seed before others were added"
+ALONE = "untestable: fewer than two seeds before others were added"
 
 
 def _untestable(values: Sequence[float]) -> str | None:
@@ -261,7 +273,8 @@ def size_of(
         [None if test is None else test.p for test in tests],
         [None if test is None else test.tost_p for test in tests],
     )
-    size = Size(("size", key), over.p, None if margin is None else over.tost_p)
+    p = None if None in tests else over.p
+    size = Size(("size", key), p, None if margin is None else over.tost_p)
     several = len(outcomes) > 1
     return size, {
         "prediction": first.interval,

@@ -1,7 +1,8 @@
 """How many seeds would settle what is still open, for `reclaim plan --extend`.
 
 At `paper` scale a claim is open where its verdict is; it then meets Bonferroni's share of α, which
-Holm's adjustment may spare it. At a transfer scale it is open where its field `transfer` is.
+Holm's adjustment may spare it. At a transfer scale it is open where its field `transfer` is. What a
+reading that was not measured keeps from being shown, however many the seeds, is not planned for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from reclaim.inference.replication.planning import (
+    NOTHING,
     Wanted,
     seeds_for_nil,
     seeds_for_optimum,
@@ -19,24 +21,30 @@ from reclaim.inference.replication.planning import (
     seeds_for_value,
 )
 from reclaim.inference.replication.values import ALPHA, Printed
-from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Pair, margins_of, unit_of
+from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Reading, margins_of, unit_of
 from reclaim.inference.verdicts.orders import (
     Case,
     Curve,
+    Demand,
     Margins,
+    Part,
     claims_no_sign,
     curves_of,
+    demands,
+    part_sides,
     quantifier,
 )
 from reclaim.inference.verdicts.statements import seeds_for_difference
-from reclaim.inference.verdicts.values import OPEN, UNREAD, two_sided
+from reclaim.inference.verdicts.values import OPEN, UNREAD, printed_gap
 from reclaim.records import SeedsWanted, Verdict, Verdicts
 from reclaim.registry.claims import Difference, Magnitude, Paper, StatementClaim, ValueClaim, split
 
-ANY = ("some", "not_all")  # quantifiers that one difference decides
-ALONE = Wanted(None, "none: nothing to compare with")
+NO_BASELINE = Wanted(None, "none: nothing to compare with")
+NO_DIRECTION = Wanted(None, "none: claims no direction")
 ABSENT = Wanted(None, "none: not all of it was measured")
-SETTLED = Wanted(None, "none: what was measured stands out already")
+NOW = Wanted(1)  # stands out already
+PARTLY_READ = Wanted(None, "none: not measured under every reading")
+SETTLED = Wanted(None, "none: as planned it stands out already")
 
 
 def seeds_wanted(verdicts: Verdicts, evidence: Evidence) -> SeedsWanted:
@@ -73,8 +81,8 @@ class Planning:
 
         Those that share a test count as often as they are.
         """
-        tests = sum((v.p is not None) + (v.order_p is not None) for v in verdicts)
-        tests += neighbours
+        tests = sum((v.p is not None) + (v.order_p is not None) for v in verdicts) + neighbours
+        tests = max(tests, sum(v.tost_p is not None for v in verdicts))
         cells = evidence.cells(paper.id)
         alpha = ALPHA if evidence.transfers else ALPHA / max(1, tests)
         by_id = {verdict.claim: verdict for verdict in verdicts}
@@ -86,42 +94,57 @@ class Planning:
             verdict = self.verdicts[claim.id]
             word = verdict.transfer if self.evidence.transfers else verdict.verdict
             if verdict.verdict.startswith(UNREAD):
-                yield claim.id, Wanted(None, "none: not measured under every reading"), ()
+                yield claim.id, PARTLY_READ, ()
             if word not in ("open", OPEN):
                 continue
             cells, needs = (
-                self.of_value(claim) if isinstance(claim, ValueClaim) else self.of_statement(claim)
+                self.of_value(claim, verdict)
+                if isinstance(claim, ValueClaim)
+                else self.of_statement(claim, verdict)
             )
             yield claim.id, most_of(needs), cells
 
     def of_value(
-        self, claim: ValueClaim, printed: str | None = None
+        self, claim: ValueClaim, verdict: Verdict, printed: str | None = None
     ) -> tuple[list[ValueClaim], list[Wanted]]:
         """A printed number, or at a transfer scale its difference from the baseline."""
         if self.evidence.transfers:
-            baseline = self.cells.get(claim.baseline or "")
-            pair = self.evidence.pair(claim, baseline) if baseline else None
-            cells = [claim, *([baseline] if baseline else [])]
-            return cells, self.of_pairs([pair]) or [SETTLED] if pair else [ALONE]
+            return self.of_baseline(claim, self.cells.get(claim.baseline or ""))
         values = list(self.evidence.of_claim(claim).values())
         said = Printed.of(printed or claim.printed, claim.runs, claim.sd, unit_of(claim))
         margin = self.margins.get(split(claim.cell)[0])
         within = margin and Fraction(margin.exact)
-        return [claim], [seeds_for_value(values, said, within, alpha=self.alpha)]
+        different = verdict.p is not None
+        found = seeds_for_value(values, said, within, alpha=self.alpha, different=different)
+        return [claim], [found if found.seeds or different else PARTLY_READ]
 
-    def of_statement(self, claim: StatementClaim) -> tuple[list[ValueClaim], list[Wanted]]:
-        """What a statement's differences need, all of them or the easiest."""
+    def of_baseline(
+        self, claim: ValueClaim, baseline: ValueClaim | None
+    ) -> tuple[list[ValueClaim], list[Wanted]]:
+        """The difference of a printed number from the baseline."""
+        pair = self.evidence.pair(claim, baseline) if baseline else None
+        if baseline is None or pair is None:
+            return [claim], [NO_BASELINE]
+        if not printed_gap(claim, baseline):
+            return [claim, baseline], [NO_DIRECTION]
+        return [claim, baseline], [seeds_for_order(pair.differences, alpha=self.alpha)]
+
+    def of_statement(
+        self, claim: StatementClaim, verdict: Verdict
+    ) -> tuple[list[ValueClaim], list[Wanted]]:
+        """What the test of a statement's order needs, and that of its size."""
         said = claim.statement
         if said.kind == "value":
-            return self.of_value(self.cells[f"{self.paper.id}:{said.cell}"], said.printed)
+            cell = self.cells[f"{self.paper.id}:{said.cell}"]
+            return self.of_value(cell, verdict, said.printed)
         case = Case(claim, self.cells, self.margins, self.evidence)
-        if (curves := curves_of(case)) and not self.evidence.transfers:
+        if curves := curves_of(case):
             return case.named, [self.of_curve(curve) for curve in curves]
-        needs = self.of_nil(case) if claims_no_sign(said) else self.of_pairs(case.pairs())
-        if needs and quantifier(said) in ANY:
-            needs = [min(needs, key=lambda wanted: wanted.seeds or float("inf"))]
+        needs = self.of_nil(case) if claims_no_sign(said) else self.of_parts(case)
         if isinstance(said, Difference) and not self.evidence.transfers:
-            needs += seeds_for_difference(case, said, self.alpha)
+            different = verdict.p is not None
+            sizes = seeds_for_difference(case, said, self.alpha, different)
+            needs += [one if one.seeds or different else PARTLY_READ for one in sizes]
         return case.named, needs or [ABSENT if case.unmeasured else SETTLED]
 
     def of_curve(self, curve: Curve) -> Wanted:
@@ -135,7 +158,7 @@ class Planning:
     def of_nil(self, case: Case) -> list[Wanted]:
         """What differences need that are said to be nil; a printed 0 has a size alone."""
         if self.evidence.transfers:
-            return [Wanted(None, "none: claims no direction")]
+            return [NO_DIRECTION]
         found = []
         for part in case.parts if isinstance(case.said, Magnitude) else ():
             pair, margin = part.pairs[PLANNED.name], case.margin(part.first)
@@ -143,18 +166,53 @@ class Planning:
                 found.append(Wanted(None, "none: no margin, so nothing counts as nil"))
             elif pair is None:
                 found.append(ABSENT)
+            elif abs(pair.gap.mean) >= margin.points and not all(part.pairs.values()):
+                found.append(PARTLY_READ)
             else:
                 found.append(seeds_for_nil(pair.differences, margin.points, self.alpha))
         return found
 
-    def of_pairs(self, pairs: Sequence[Pair]) -> list[Wanted]:
-        """What those of some differences need that do not stand out yet at the claim's level."""
-        tests = [(pair, pair.sides()) for pair in pairs]
-        return [
-            seeds_for_order(pair.differences, alpha=self.alpha)
-            for pair, sides in tests
-            if sides is None or two_sided(sides) >= self.alpha
+    def of_parts(self, case: Case) -> list[Wanted]:
+        """What an order needs to be shown, or its contrary, whichever is less; nothing if settled.
+
+        The contrary has to be shown under every reading; the order under one, which counts as often
+        as there are readings measured. At a transfer scale the planned one alone counts.
+        """
+        if not case.parts:
+            return [] if case.unmeasured else [NO_DIRECTION]
+        readings = case.readings[:1] if self.evidence.transfers else case.readings
+        measured = sum(bool(case.pairs(reading)) for reading in readings)
+        for_it, against = demands(len(case.parts), quantifier(case.said))
+        found = [
+            self.of_demand(case, for_it, readings[:1], self.alpha / max(1, measured)),
+            self.of_demand(case, against, readings, self.alpha),
         ]
+        wanted = min(found, key=lambda one: (one.seeds or float("inf"), one.why == NOTHING))
+        return [] if wanted == NOW else [wanted]
+
+    def of_demand(
+        self, case: Case, demand: Demand, readings: Sequence[Reading], alpha: float
+    ) -> Wanted:
+        """What the last of as many differences needs as must be shown, those that need least."""
+        level = alpha / (len(case.parts) - demand.count + 1)
+        found = [
+            self.of_part(case, part, demand.side, level)
+            if all(part.pairs[reading.name] for reading in readings[1:])
+            else PARTLY_READ
+            for part in case.parts
+        ]
+        return sorted(found, key=lambda wanted: wanted.seeds or float("inf"))[demand.count - 1]
+
+    def of_part(self, case: Case, part: Part, side: int, alpha: float) -> Wanted:
+        """What one difference needs to be shown with its claimed sign, or the contrary one."""
+        pair, sides = part.pairs[PLANNED.name], part_sides(case, part, PLANNED)
+        if pair is None:
+            return ABSENT
+        if sides is not None and sides[side] > sides[1 - side]:
+            return Wanted(None, NOTHING)
+        if sides is not None and 2 * sides[side] < alpha:
+            return NOW
+        return seeds_for_order(pair.differences, alpha=alpha)
 
 
 def most_of(needs: Sequence[Wanted]) -> Wanted:
