@@ -8,6 +8,7 @@ whole processes; judging also on a made-up paper of 10,000 numbers with 20 seeds
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import subprocess
 import sys
@@ -29,14 +30,15 @@ from reclaim.records import Cost, Plan, Run, write
 from reclaim.registry.jobs import DATA, job_of, plan_path, read_plan
 
 STEPS, ROUNDS, SETTLE = 4, 5, 1
-TABLES, ROWS, SEEDS = 10, 500, 20  # of two numbers a row: top-1 and top-5
+TABLES, ROWS, SEEDS = 10, 250, 20  # twice two numbers a row: top-1 and top-5
+EVALUATIONS, METRICS = ("linear", "fine_tune"), ("top1", "top5")
 TABLE = """
 title: Made up
 locator: nowhere
 kind: results
 dataset: cifar10
 baseline: r0
-evaluation: linear
+evaluation: EVALUATION
 columns:
   top1: {metric: top1, unit: percent}
   top5: {metric: top5, unit: percent}
@@ -106,37 +108,44 @@ def start_up(verb: str, folder: Path = Path()) -> float:
 
 
 def many_claims(folder: Path) -> None:
-    """A project whose one paper has 10,000 numbers, each measured with 20 seeds."""
+    """A project whose one paper has 10,000 numbers, four of each run, each with 20 seeds."""
     rng = np.random.default_rng(0)
     tables, results = folder / "workflow/claims/made_up/tables", folder / "results/paper"
     for path in (tables, results, folder / "workflow/plans"):
         path.mkdir(parents=True)
     (tables.parent / "paper.yaml").write_text("title: Made up\nauthors: Nobody\nyear: 2024\n")
+    printed: dict[str, list[str]] = {}
     runs, measured = [], [",".join(COLUMNS)]
-    for n in range(TABLES):
-        rows, printed = TABLE.replace("TABLE", f"t{n}"), "row,top1,top5\n"
-        for r in range(ROWS):
-            config, true = f"simclr-{n}-{r}", 80 + rng.normal(0, 1, 2)
-            rows += (
-                f"  r{r}: {{label: A, recipe: simclr, knobs: {{hardest: {n * ROWS + r + 1}}}}}\n"
-            )
-            printed += "r{},{:.2f},{:.2f}\n".format(r, *(true + rng.normal(0, 0.3, 2)))
-            claims = tuple(f"made_up:t{n}[{metric},r{r}]" for metric in ("top1", "top5"))
-            for seed in range(SEEDS):
-                run = f"{config}-s{seed}"
-                runs.append(
-                    Run(
-                        id=run, recipe="simclr", dataset="cifar10", seed=seed, config=config,
-                        protocols=("linear",), claims=claims, cost=Cost(steps=1, images_seen=1),
-                    )
-                )  # fmt: skip
-                values = (true + rng.normal(0, 0.3, 2)) / 100
-                measured += [
-                    f"1,paper,{run},simclr,cifar10,{seed},linear,{metric},{value!r},c0de"
-                    for metric, value in zip(("top1", "top5"), values.tolist(), strict=True)
-                ]
-        (tables / f"t{n}.yaml").write_text(rows)
-        (tables / f"t{n}.csv").write_text(printed)
+    for n, r in itertools.product(range(TABLES), range(ROWS)):
+        config, true = f"simclr-{n}-{r}", 80 + rng.normal(0, 1, (2, 2))
+        for kind, numbers in zip(EVALUATIONS, true + rng.normal(0, 0.3, (2, 2)), strict=True):
+            printed.setdefault(f"{kind}{n}", []).append("r{},{:.2f},{:.2f}".format(r, *numbers))
+        claims = tuple(
+            f"made_up:{kind}{n}[{metric},r{r}]" for kind in EVALUATIONS for metric in METRICS
+        )
+        for seed in range(SEEDS):
+            run = f"{config}-s{seed}"
+            runs.append(
+                Run(
+                    id=run, recipe="simclr", dataset="cifar10", seed=seed, config=config,
+                    protocols=EVALUATIONS, claims=claims, cost=Cost(steps=1, images_seen=1),
+                )
+            )  # fmt: skip
+            values = (true + rng.normal(0, 0.3, (2, 2))) / 100
+            measured += [
+                f"1,paper,{run},simclr,cifar10,{seed},{kind},{metric},{value!r},c0de"
+                for kind, pair in zip(EVALUATIONS, values.tolist(), strict=True)
+                for metric, value in zip(METRICS, pair, strict=True)
+            ]
+    for name, rows in printed.items():
+        kind, n = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz_"))
+        about = TABLE.replace("TABLE", name).replace("EVALUATION", kind)
+        about += "".join(
+            f"  r{r}: {{label: A, recipe: simclr, knobs: {{hardest: {n * ROWS + r + 1}}}}}\n"
+            for r in range(ROWS)
+        )
+        (tables / f"{name}.yaml").write_text(about)
+        (tables / f"{name}.csv").write_text("\n".join(["row,top1,top5", *rows]) + "\n")
     (results / "measurements.csv").write_text("\n".join(measured) + "\n")
     plan = Plan(scale="paper", configs={}, protocols={}, runs=tuple(runs))
     write(folder / plan_path("paper"), plan)
@@ -163,7 +172,7 @@ def main(scale: str) -> None:
         many_claims(Path(folder))
         took = start_up("judge --scale paper", Path(folder))
         starts.add_row(
-            f"reclaim judge, {2 * TABLES * ROWS:,} numbers x {SEEDS} seeds", f"{took:.2f}"
+            f"reclaim judge, {4 * TABLES * ROWS:,} numbers x {SEEDS} seeds", f"{took:.2f}"
         )
     show(starts)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,38 +124,26 @@ def drafts_of(paper: Paper, evidence: Evidence) -> Iterator[Draft]:
             yield statement_draft(claim, cells, margins, evidence)
 
 
-def judge_scale(scale: str, results: Path = RESULTS) -> Path:
+def judge_scale(scale: str, results: Path = RESULTS, plan: Plan | None = None) -> Path:
     """Judge a scale's gathered measurements: verdicts.json, seeds_wanted.json, summary.json.
 
-    Returns the path of the verdicts. Raises ReclaimError for a missing or faulty plan, claim,
-    measurement or prediction; nothing is written then.
+    `plan` is that of `plan_of`, read if not given. Returns the path of the verdicts. Raises
+    ReclaimError for a missing or faulty plan, claim, measurement or prediction; nothing is written
+    then.
     """
-    plan, folder = plan_of(scale, results), results / scale
+    plan, folder = plan or plan_of(scale, results), results / scale
     measured = read(folder / MEASUREMENTS)
     further = extension_path(scale, results).is_file()
     added = added_runs(scale, results) if further else frozenset[str]()
     papers = load_papers()
     evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
-    with uncollected():
-        found = judged_by(evidence, digest(measured))
-        wanted = seeds_wanted(found, evidence)
+    found = judged_by(evidence, digest(measured))
+    wanted = seeds_wanted(found, evidence)
     verdicts = with_marks(found, marks(plan, papers, results))
     records.write(folder / "seeds_wanted.json", wanted)
     records.write(folder / "verdicts.json", verdicts)
     write_summary(folder, plan, verdicts, measured)
     return folder / "verdicts.json"
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No search for cycles, which records have none of: it takes a third of a large plan's time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def judged(
