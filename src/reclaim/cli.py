@@ -284,7 +284,8 @@ def judge(scale: ScaleOption = "digits") -> None:
 
     with _uncollected():
         plan = plan_of(scale, RESULTS)
-        print(judge_scale(scale, RESULTS, plan))
+        path = judge_scale(scale, RESULTS, plan)
+        print(path, path.with_name("summary.json"), sep="\n")
         _say_stale(plan)
 
 

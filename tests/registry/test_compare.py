@@ -19,16 +19,6 @@ FIRST, SECOND, THIRD = (f"{run.recipe}/{run.id}" for run in RUNS)
 SAME, WITHIN, DIFFERENT = compare.WORDS
 
 
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A scale's results and a copy of them, both with their bundle; the first may be changed."""
-    monkeypatch.chdir(tmp_path)
-    results = made_results.write_results(tmp_path)
-    write(results / bundle.BUNDLE, bundle.make(SCALE, results))
-    shutil.copytree(results, tmp_path / "copy")
-    return results, tmp_path / "copy"
-
-
 def bundle_anew(results: Path) -> None:
     made_results.gather(results)
     write(results / bundle.BUNDLE, bundle.make(SCALE, results))

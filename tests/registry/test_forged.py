@@ -43,16 +43,6 @@ Value = dict[str, Any]
 Change = Callable[[Value], None]
 
 
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A scale's results with their bundle, and a copy of them to be forged."""
-    monkeypatch.chdir(tmp_path)
-    results = made_results.write_results(tmp_path)
-    write(results / bundle.BUNDLE, bundle.make(SCALE, results))
-    shutil.copytree(results, tmp_path / "copy")
-    return results, tmp_path / "copy"
-
-
 def sampled(value: Value) -> list[Change]:
     """So many of the changes, drawn once and for all."""
     every = list(changes(value))
