@@ -18,6 +18,7 @@ import torch
 
 from reclaim.learning import evaluate as ev
 from reclaim.learning import losses, train, witness
+from reclaim.learning.provenance import this_machine
 from reclaim.records import (
     Cost,
     DataManifest,
@@ -187,7 +188,8 @@ def test_what_has_the_same_bits_is_carried_over(
         manifest = read(folder / "run.json", RunManifest, "")
         [certificate] = [folder / n for n in manifest.files if n.startswith("certificate-")]
         assert f"{run.config}-s0" in certificate.read_text()
-        assert json.loads(certificate.read_text())["made_on"] == witness.made_here("cpu", "float32")
+        machine = this_machine(torch.device("cpu"), torch.float32)
+        assert json.loads(certificate.read_text())["made_on"] == machine
     assert recertify() == ([], [])
     assert clean.leftovers(planned(), results.parent, data) == []
 
@@ -241,7 +243,7 @@ def test_a_measurement_does_not_speak_for_another_machine(
     patch.undo()
     move(results, "simclr-digits-0-s2", "cuda: NVIDIA H100")
     note = tmp_path / "apart/evaluations/simclr/simclr-digits-0-s0/provenance.json"
-    write_text(note, json.dumps(witness.made_here("cpu", "float32") | {"torch": "1"}))
+    write_text(note, json.dumps(this_machine(torch.device("cpu"), torch.float32) | {"torch": "1"}))
     measured, measure = [], ev._measure
     monkeypatch.setattr(ev, "_measure", lambda *a: measured.append(a[3].id) or measure(*a))
     _, evaluations = recertify()

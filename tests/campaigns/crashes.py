@@ -249,7 +249,7 @@ def learns(recipe: str, base: Path) -> Story:
 
     def play(folder: Path) -> None:
         results, data = folder / SCALE, folder / "data"
-        train.pretrain(job, results, data, "cpu", init_path(results, job), EVERY)
+        train.pretrain(job, results, data, "cpu", init_path(results, job))
         ev.evaluate(job, asked, results, data, "cpu")
         measurements.gather(SCALE, folder)
 
@@ -356,7 +356,7 @@ def played(story: Story, folder: Path, power: Power, spacing: int = 1) -> bool:
         return save(self, progress, state) if progress % spacing == 0 else None
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(checkpoints, "CHECKPOINT_SECONDS", 0.0))
+        stack.enter_context(patch.object(checkpoints, "CHECKPOINT_SECONDS", EVERY))
         stack.enter_context(patch.object(Checkpoints, "save", sparse))
         stack.enter_context(redirect_stderr(io.StringIO()))
         stack.enter_context(watching((*CODE, *DISK), power.notify))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reclaim import cli
-from reclaim.learning import checkpoints, train
+from reclaim.learning import checkpoints
 from tests.workflow.project import ROOT, Project
 
 KILLS = 60
@@ -72,8 +72,7 @@ def project_in(folder: Path) -> Project:
         shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     often = f"CHECKPOINT_SECONDS = {OFTEN}"
-    for name in ("checkpoints", "train"):
-        made.edit(f"src/reclaim/learning/{name}.py", "CHECKPOINT_SECONDS = 10.0", often)
+    made.edit("src/reclaim/learning/checkpoints.py", "CHECKPOINT_SECONDS = 10.0", often)
     made.run("reclaim", "fetch", "data", "digits")
     return made
 
@@ -125,8 +124,6 @@ def verb(folder: Path, command: Words) -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     os.chdir(folder)
-    *defaults, _ = train.pretrain.__defaults__ or ()
-    train.pretrain.__defaults__ = (*defaults, OFTEN)
     checkpoints.CHECKPOINT_SECONDS = OFTEN
     sys.argv = list(command)
     cli.main()

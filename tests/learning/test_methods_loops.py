@@ -125,8 +125,6 @@ def queued(draw: st.DrawFn) -> dict[str, Any]:
     size = draw(st.integers(3, 8))
     owners = draw(st.lists(st.sampled_from([None, *range(batch)]), min_size=size, max_size=size))
     masked = draw(st.booleans())
-    fewest = min(sum(owner != i for owner in owners) for i in range(batch)) if masked else size
-    mixing = {"hardest": draw(st.integers(1, fewest))} if fewest else {}
     return {
         "seed": draw(st.integers(0, 9999)),
         "shape": (batch, size, draw(st.integers(2, 5))),
@@ -134,9 +132,9 @@ def queued(draw: st.DrawFn) -> dict[str, Any]:
         "temperature": draw(st.sampled_from([0.07, 0.2, 0.5, 2.0])),
         "prior": draw(st.sampled_from([0.0, 0.1, 0.4])),
         "beta": draw(st.sampled_from([0.0, 0.2, 1.5])),
-        "synthetics": draw(st.integers(0, 3)) if fewest else 0,
-        "query_mixes": draw(st.integers(0, 3)) if fewest else 0,
-        **(mixing or {"hardest": 1}),
+        "hardest": draw(st.integers(1, size)),  # an image may own more of the queue than is left
+        "synthetics": draw(st.integers(0, 3)),
+        "query_mixes": draw(st.integers(0, 3)),
     }
 
 

@@ -17,7 +17,9 @@ from reclaim.learning.candidates import Candidates, Context, Outputs, in_batch
 from reclaim.learning.objectives import contrast
 from reclaim.learning.steps import (
     PairDraws,
+    QueryDraws,
     apply_pairs,
+    apply_query,
     debias,
     draw_pairs,
     harden,
@@ -282,6 +284,30 @@ def test_mixing_takes_parents_from_live_bank_rows_only() -> None:
     twice = apply_pairs(once, PairDraws(first=one, second=one, alpha=half), 2, True)
     assert twice.neg[0, 5].item() == pytest.approx(0.0, abs=1e-15)
     assert twice.neg.shape == (1, 6)
+
+
+@pytest.mark.parametrize("live", [0, 1, 2, 4])
+def test_with_fewer_live_rows_than_the_hardest_no_dead_one_is_a_parent(live: int) -> None:
+    """Of four rows `live` are; all ranks of four are drawn, and fall on those in turn."""
+    anchor = torch.tensor([[1.0, 0.0]], dtype=FLOAT64)
+    angles = torch.tensor([20.0, 50.0, 80.0, 110.0], dtype=FLOAT64).deg2rad()
+    bank = torch.stack([angles.cos(), angles.sin()], dim=1)
+    weights = torch.tensor([[0.0] * (4 - live) + [1.0] * live], dtype=FLOAT64)  # the near are dead
+    c = Candidates(
+        anchor=anchor, bank=bank, pos=torch.ones(1, 1, dtype=FLOAT64), neg=anchor @ bank.T,
+        w_pos=torch.ones(1, 1, dtype=FLOAT64), w_neg=weights, prior=0.0,
+    )  # fmt: skip
+    ranks = torch.arange(4).unsqueeze(0)
+    share = torch.zeros(1, 4, dtype=FLOAT64)
+    copies = apply_pairs(c, PairDraws(ranks, ranks, share), 4, True)
+    blends = apply_query(c, QueryDraws(ranks, share), 4)
+    for after in (copies, blends):
+        assert (after.w_neg[0, 4:] == (1 if live else 0)).all()
+        if live:
+            expected = [c.neg[0, 4 - live + rank % live].item() for rank in range(4)]
+            assert after.neg[0, 4:].tolist() == pytest.approx(expected, rel=1e-12)
+    if not live:
+        assert contrast(copies, context()).item() == 0
 
 
 @pytest.mark.parametrize("mix", [True, False])

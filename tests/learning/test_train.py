@@ -36,6 +36,11 @@ def _restore_determinism() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture
+def _saving_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
+
+
 def bits(results: Path, job: PretrainJob) -> dict[str, bytes]:
     """Every hashed file of a run."""
     folder = run_folder(results, job.recipe, job.id)
@@ -59,6 +64,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
         assert bits(tmp_path / "a", first)[encoder] != bits(tmp_path / "c", other)[encoder]
 
 
+@pytest.mark.usefixtures("_saving_after_each_step")
 @pytest.mark.parametrize("recipe", TRAINED)
 def test_a_run_killed_after_any_step_resumes_to_the_same_bits(
     recipe: str, tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,13 +83,14 @@ def test_a_run_killed_after_any_step_resumes_to_the_same_bits(
     monkeypatch.setattr(train, "train_step", dying)
     for _ in range(3):
         with pytest.raises(Killed):
-            train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
-    train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
+            train.pretrain(job, tmp_path / "cut", data)
+    train.pretrain(job, tmp_path / "cut", data)
     assert not killed
     assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
     assert not checkpoint_folder(tmp_path / "cut", job.id).exists()
 
 
+@pytest.mark.usefixtures("_saving_after_each_step")
 def test_resume_does_not_repeat_steps(
     tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,12 +104,13 @@ def test_resume_does_not_repeat_steps(
 
     monkeypatch.setattr(train, "train_step", counting)
     with pytest.raises(Killed):
-        train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
-    train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
+        train.pretrain(job, tmp_path, data)
+    train.pretrain(job, tmp_path, data)
     assert len(places) == 12 + 1
     assert len(set(places)) == 12
 
 
+@pytest.mark.usefixtures("_saving_after_each_step")
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_checkpoint_is_passed_for_the_one_before(
     damage: str, tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,7 +127,7 @@ def test_a_damaged_checkpoint_is_passed_for_the_one_before(
 
     monkeypatch.setattr(train, "train_step", dying)
     with pytest.raises(Killed):
-        train.pretrain(job, tmp_path / "cut", data, checkpoint_seconds=0)
+        train.pretrain(job, tmp_path / "cut", data)
     kept = sorted(checkpoint_folder(tmp_path / "cut", job.id).glob("*.pt"))
     assert len(kept) == checkpoints.KEPT
     content = bytearray(kept[-1].read_bytes())
@@ -210,6 +218,7 @@ def test_a_fixed_batch_is_overfitted(
     assert losses[-1] < losses[0] - 0.25  # the same views and draws each time: (epoch, step) stay
 
 
+@pytest.mark.usefixtures("_saving_after_each_step")
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(
     tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +230,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(
 
     monkeypatch.setattr(train, "train_step", broken)
     with pytest.raises(ReclaimError, match="no longer a number in epoch 2"):
-        train.pretrain(job, tmp_path, data, checkpoint_seconds=0)
+        train.pretrain(job, tmp_path, data)
     key = content_hash([content_hash(job), data_hash("digits", data), None])
     state = Checkpoints(checkpoint_folder(tmp_path, job.id), key).newest(torch.device("cpu"))
     assert state is not None

@@ -68,7 +68,12 @@ def mix_pairs(
     made: list[list[Vector]] = []
     for query, image, mine in zip(queries, images, draws, strict=True):
         hard = hardest(query, queue, count, image)
-        made.append([between(hard[d.first], hard[d.second], d.alpha) for d in mine])
+        there = len(hard)  # with fewer than `count` a rank counts on from the first; none: no mix
+        made.append(
+            [between(hard[d.first % there], hard[d.second % there], d.alpha) for d in mine]
+            if there
+            else []
+        )
     return made
 
 
@@ -83,7 +88,9 @@ def mix_query(
     made: list[list[Vector]] = []
     for query, image, mine in zip(queries, images, draws, strict=True):
         hard = hardest(query, queue, count, image)
-        made.append([between(unit(query), hard[d.rank], d.share) for d in mine])
+        made.append(
+            [between(unit(query), hard[d.rank % len(hard)], d.share) for d in mine] if hard else []
+        )
     return made
 
 

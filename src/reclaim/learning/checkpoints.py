@@ -20,8 +20,6 @@ import torch
 from reclaim.records import ReclaimError, write_bytes
 
 KEPT = 2
-# train.py has an interval and a `stop_signals` of its own: its text is hashed into every run, so it
-# changes only together with a recertification.
 CHECKPOINT_SECONDS = 10.0
 REST = 20  # the next save waits at least so many times what the last one took
 State = dict[str, Any]  # tensors and plain values

@@ -51,28 +51,41 @@ def apply_pairs(
     c = candidates
     with torch.no_grad():
         ranked = _hardest(c, hardest)
-        made = c.bank[ranked.gather(1, draws.first)]
+        made = _drawn(c, ranked, draws.first)
         if mix:
-            other = c.bank[ranked.gather(1, draws.second)]
             alpha = draws.alpha.unsqueeze(2)
-            made = normalize(alpha * made + (1 - alpha) * other, dim=2)
+            made = normalize(alpha * made + (1 - alpha) * _drawn(c, ranked, draws.second), dim=2)
     return _append(c, made)
 
 
+def _live(c: Candidates) -> Tensor:
+    """(A, M): which rows of the bank are candidates of each anchor."""
+    return c.w_neg[:, : len(c.bank)] > 0
+
+
 def _hardest(c: Candidates, count: int) -> Tensor:
-    """(A, count) rows of the bank that are most similar to each anchor, among its live ones."""
-    in_bank = slice(0, len(c.bank))
-    scores = c.neg[:, in_bank].masked_fill(c.w_neg[:, in_bank] <= 0, -torch.inf)
+    """(A, count) rows of the bank that are most similar to each anchor, its live ones first."""
+    scores = c.neg[:, : len(c.bank)].masked_fill(~_live(c), -torch.inf)
     return scores.topk(count, dim=1).indices
 
 
+def _drawn(c: Candidates, ranked: Tensor, ranks: Tensor) -> Tensor:
+    """The rows (A, k, D) of drawn ranks; where fewer are live, ranks count from the first again."""
+    live = _live(c).sum(dim=1, keepdim=True).clamp(1, ranked.shape[1])
+    return c.bank[ranked.gather(1, ranks % live)]
+
+
 def _append(c: Candidates, made: Tensor) -> Candidates:
-    """Further negatives (A, k, D) of each anchor; the gradient flows through the anchor alone."""
+    """Further negatives (A, k, D) of each anchor; the gradient flows through the anchor alone.
+
+    An anchor without a live row in the bank has none to make them of: their weight is 0.
+    """
     appended = torch.einsum("ad,akd->ak", c.anchor, made)
+    weight = _live(c).any(dim=1, keepdim=True).to(appended.dtype).expand_as(appended)
     return replace(
         c,
         neg=torch.cat([c.neg, appended], dim=1),
-        w_neg=torch.cat([c.w_neg, torch.ones_like(appended)], dim=1),
+        w_neg=torch.cat([c.w_neg, weight], dim=1),
     )
 
 
@@ -130,7 +143,7 @@ def apply_query(candidates: Candidates, draws: QueryDraws, hardest: int) -> Cand
     """Append one negative per draw: b a + (1 - b) n, normalised and detached, a the anchor."""
     c = candidates
     with torch.no_grad():
-        drawn = c.bank[_hardest(c, hardest).gather(1, draws.rank)]
+        drawn = _drawn(c, _hardest(c, hardest), draws.rank)
         share = draws.share.unsqueeze(2)
         made = normalize(share * c.anchor.unsqueeze(1) + (1 - share) * drawn, dim=2)
     return _append(c, made)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-import platform
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import safetensors.torch
 import torch
@@ -20,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reclaim.learning.candidates import Context, Outputs
-from reclaim.learning.checkpoints import Checkpoints
+from reclaim.learning.checkpoints import Checkpoints, Save, State, saving
 from reclaim.learning.device import (
     autocast,
     generator,
@@ -35,6 +32,7 @@ from reclaim.learning.losses import total_loss
 from reclaim.learning.nets import Model, build_model, load_encoder, projection_width
 from reclaim.learning.optimise import build_optimiser, learning_rate
 from reclaim.learning.progress import EpochProgress
+from reclaim.learning.provenance import provenance
 from reclaim.learning.twin import Twin
 from reclaim.learning.views import augment, check_ops
 from reclaim.records import (
@@ -52,7 +50,6 @@ from reclaim.records import (
 )
 from reclaim.registry.jobs import ENCODERS, checkpoint_folder, data_hash, finished_run, run_folder
 
-CHECKPOINT_SECONDS = 10.0
 COLLAPSED = 1e-4
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -87,6 +84,11 @@ class Training:
         return self.epoch * self.steps + self.step
 
     @property
+    def views(self) -> int:
+        """Views that a step sees."""
+        return (2 + self.config.local_crops) * self.config.batch
+
+    @property
     def full(self) -> torch.dtype:
         """The dtype of images, projections and losses: what autocast leaves alone."""
         return torch.float64 if self.dtype is torch.float64 else torch.float32
@@ -104,7 +106,6 @@ def pretrain(
     data: Path,
     device: str = "auto",
     init: Path | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunManifest:
     """Train a run, or return at once if a valid finished one is there.
 
@@ -126,10 +127,10 @@ def pretrain(
     init_sha = None if first is None else hashlib.sha256(first).hexdigest()
     key = content_hash([content_hash(job), data_sha, init_sha])
     keep = Checkpoints(checkpoint_folder(results, job.id), key)
-    with memory_faults(job.id), stop_signals() as stopped:
+    with memory_faults(job.id), saving(keep, f"run {job.id}") as save:
         training = start(job, load_images(job.config.dataset, where, data), where, first)
         resume(training, keep)
-        _train(training, job, keep, checkpoint_seconds, stopped)
+        _train(training, job, save)
     sources = {"data": data_sha, "init": init_sha}
     manifest = _finish(training, job, folder, sources, time.monotonic() - started)
     keep.clear()
@@ -263,12 +264,8 @@ def epoch_order(training: Training) -> Tensor:
     return torch.randperm(images, generator=draws).to(training.device)
 
 
-def _train(
-    training: Training, job: PretrainJob, keep: Checkpoints, every: float, stopped: list[int]
-) -> None:
+def _train(training: Training, job: PretrainJob, save: Save) -> None:
     config = training.config
-    saved = time.monotonic()
-    views = (2 + config.local_crops) * config.batch
     with EpochProgress(job.id, config.epochs, training.steps, training.done) as progress:
         while training.epoch < config.epochs:
             lr = learning_rate(config.optimiser, training.epoch, config.epochs)
@@ -278,16 +275,8 @@ def _train(
             while training.step < training.steps:
                 training.loss_sum += train_step(training, order)
                 training.step += 1
-                progress.step(views)
-                if stopped or time.monotonic() - saved >= every:
-                    _checkpoint(training, job, keep)
-                    saved = time.monotonic()
-                if stopped:
-                    name = signal.Signals(stopped[0]).name
-                    raise ReclaimError(
-                        f"run {job.id} stopped by {name} after a checkpoint; start the same "
-                        "command again to go on"
-                    )
+                progress.step(training.views)
+                save(training.done, partial(_state, training, job))
             loss = _end_epoch(training, job, order, lr)
             progress.epoch(training.epoch - 1, loss, lr)
 
@@ -341,9 +330,9 @@ def encoder_weights(training: Training) -> dict[str, Tensor]:
     }
 
 
-def _checkpoint(training: Training, job: PretrainJob, keep: Checkpoints) -> None:
+def _state(training: Training, job: PretrainJob) -> State:
     _check_finite(training, job)
-    state = {
+    return {
         "epoch": training.epoch,
         "step": training.step,
         "loss_sum": training.loss_sum,
@@ -353,7 +342,6 @@ def _checkpoint(training: Training, job: PretrainJob, keep: Checkpoints) -> None
         "twin": training.twin.state_dict() if training.twin else {},
         "optimiser": training.optimiser.state_dict(),
     }
-    keep.save(training.done, state)
 
 
 def resume(training: Training, keep: Checkpoints) -> None:
@@ -387,7 +375,9 @@ def _finish(
     rows = "".join(f"{epoch:.0f},{loss!r},{lr!r}\n" for epoch, loss, lr in training.curve)
     write_text(folder / "curve.csv", "epoch,loss,lr\n" + rows)
     write_text(folder / "config.json", canonical(job) + "\n")
-    write_text(folder / "provenance.json", canonical(provenance(training, seconds)) + "\n")
+    views = training.views * training.steps * training.config.epochs
+    where = provenance(training.device, training.dtype, views, seconds)
+    write_text(folder / "provenance.json", canonical(where) + "\n")
     names = (*ENCODERS.values(), "curve.csv", "config.json")
     manifest = RunManifest(
         id=job.id,
@@ -404,40 +394,3 @@ def _finish(
     )
     write(folder / "run.json", manifest)
     return manifest
-
-
-def provenance(training: Training, seconds: float) -> dict[str, Any]:
-    """Where and how fast: never hashed, for a reader's eyes."""
-    name = (
-        torch.cuda.get_device_name(training.device)
-        if training.device.type == "cuda"
-        else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-    )
-    config = training.config
-    views = (2 + config.local_crops) * config.batch * training.steps * config.epochs
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": f"{training.device.type}: {name}",
-        "precision": str(training.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "seconds": round(seconds, 3),
-        "views_per_second": round(views / seconds, 1),
-    }
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that fills when the process is asked to stop (SIGTERM, SIGUSR1 of a scheduler)."""
-    stopped: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stopped.append(number)
-
-    asked = (signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, note) for number in asked}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 
-import torch
-
 from reclaim.learning.device import pick_device, resolve_precision
 from reclaim.learning.evaluate import evaluate
 from reclaim.learning.gpu import gpu_for
+from reclaim.learning.provenance import this_machine
 from reclaim.learning.train import pretrain
 from reclaim.records import (
     EvaluateJob,
@@ -70,23 +68,12 @@ def measure_again(
         with _log(f"{job.id}-evaluate", apart).open("w") as log, redirect_stderr(log):
             _copy_run(pretrained, results, apart)
             with gpu_for(job.id, mib, device):
-                _drop_of_elsewhere(job, apart, made_here(device, pretrained.config.precision))
+                where = pick_device(device)
+                dtype = resolve_precision(pretrained.config.precision, where)
+                _drop_of_elsewhere(job, apart, this_machine(where, dtype))
                 return evaluate(pretrained, job, apart, data, device)
     except ReclaimError as error:
         return error
-
-
-def made_here(device: str, precision: str) -> dict[str, str]:
-    """Device, precision and torch in the words of `train.provenance`, which asks for a training."""
-    where = pick_device(device)
-    cpu = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
-    dtype = resolve_precision(precision, where)
-    return {
-        "device": f"{where.type}: {name}",
-        "precision": str(dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-    }
 
 
 def _copy_run(job: PretrainJob, results: Path, apart: Path) -> None:
@@ -102,10 +89,10 @@ def _copy_run(job: PretrainJob, results: Path, apart: Path) -> None:
         write_bytes(copy, first.read_bytes())
 
 
-def _drop_of_elsewhere(job: EvaluateJob, apart: Path, made_on: Mapping[str, str]) -> None:
+def _drop_of_elsewhere(job: EvaluateJob, apart: Path, made: Mapping[str, str]) -> None:
     """Drop what an earlier call measured on another machine; note this one."""
     note = evaluation_folder(apart, job.recipe, job.id, PROVENANCE)
-    text = canonical(dict(made_on)) + "\n"
+    text = canonical(dict(made)) + "\n"
     if note.is_file() and note.read_text(encoding="utf-8") == text:
         return
     if note.parent.is_dir():

@@ -1,0 +1,35 @@
+"""Where a run was made and how fast: never hashed, for a reader's eyes."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+
+def this_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """The kind of machine that decides bits: device, precision and torch."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return {
+        "device": f"{device.type}: {name}",
+        "precision": str(dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+    }
+
+
+def provenance(
+    device: torch.device, dtype: torch.dtype, views: int, seconds: float
+) -> dict[str, Any]:
+    """What is kept of a training that saw so many views."""
+    return {
+        **this_machine(device, dtype),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 3),
+        "views_per_second": round(views / seconds, 1),
+    }
