@@ -36,9 +36,7 @@ RESULTS = f"results/{PLAN.scale}"
 GPUS = int(PLAN.scale == "paper")
 RUNS = [f"{run.recipe}/{run.id}" for run in PLAN.runs]
 EVALUATIONS = [
-    f"{run.recipe}/{run.id}/{PLAN.protocols[name].kind}"
-    for run in PLAN.runs
-    for name in run.protocols
+    f"{run.recipe}/{run.id}/{name}" for run in PLAN.runs for name in jobs.measures(PLAN, run)
 ]
 MEMORY = {run.id: run.cost.memory_mib for run in PLAN.runs}
 HOURS = {run.id: run.cost.gpu_hours or 0 for run in PLAN.runs}
@@ -50,6 +48,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     weights="[a-z0-9_]+",
     tail="[0-9a-f]{8}-s[0-9]+",
+    reading="[a-z_]+-[A-Za-z0-9_-]+",
 
 
 include: "workflow/rules/needs.smk"

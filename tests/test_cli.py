@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import SeedsWanted, write
+from reclaim.records import ReclaimError, SeedsWanted, StandIn, write
+from reclaim.registry import jobs
 from reclaim.registry.jobs import committed_plan
+from tests.conftest import tiny_config
+from tests.registry import made_results
+from tests.registry.made_results import PLAN, RUNS, SCALE
 
 RECLAIM = Path(sys.executable).parent / "reclaim"
 VERBS = (
@@ -58,6 +66,10 @@ def test_outside_of_a_project_nothing_is_clean(
         ("pretrain simclr-digits-s0", "unknown run 'simclr-digits-s0': did you mean simclr-digits"),
         ("pretrain --recipe simclrr", "no recipe 'simclrr' in plan 'digits'; it has: simclr"),
         ("evaluate --recipe simclr --protocol lin", "unknown protocol 'lin'; known: linear, knn"),
+        (
+            "evaluate --recipe simclr --scale paper --protocol linear linear-encoder",
+            "no run of simclr in plan 'paper' has protocol 'linear-encoder'; planned: linear, knn",
+        ),
         ("gather --scale digist", "unknown scale 'digist'"),
         ("evaluate x --recipe simclr", "and not both"),
         ("judge --scale digist", "unknown scale 'digist'"),
@@ -104,7 +116,104 @@ def test_plan_adds_the_seeds_that_are_wanted(
     wanted = SeedsWanted(scale="fashion", configs={})
     write(Path("results/fashion/seeds_wanted.json"), wanted)
     shown = CliRunner().invoke(cli.app, ["plan", "--extend", "--scale", "fashion"])
-    assert shown.output == "no open claim wants more seeds than are planned\n"
+    assert shown.output == "no claim wants more runs than are planned\n"
+
+
+FIRST, NEXT = (run.id for run in RUNS[:2])
+OTHER = tiny_config("simclr", epochs=3)
+ALONE = RUNS[0].model_copy(update={"id": "simclr-digits-00000000-s0", "config": "other"})
+READINGS = {f"evaluate.knn.neighbours={n}": f"knn-{n}" for n in (2, 3)}
+REREAD = [f"knn-neighbours-{n}" for n in (2, 3)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two finished runs are to be measured under two readings; one of another config is not."""
+    knn = PLAN.protocols["knn-1"]
+    config = RUNS[0].config
+    more = {
+        "runs": (*RUNS[:2], ALONE),
+        "configs": {**PLAN.configs, ALONE.config: OTHER},
+        "protocols": {**PLAN.protocols, **dict.fromkeys(READINGS.values(), knn)},
+        "readings": {
+            config: {r: StandIn(config=config, protocols=(p,)) for r, p in READINGS.items()}
+        },
+    }
+    monkeypatch.chdir(tmp_path)
+    made_results.write_results(tmp_path)
+    write(jobs.plan_path(SCALE), PLAN.model_copy(update=more))
+
+
+@pytest.mark.usefixtures("project")
+def test_every_reading_is_measured_under_a_lock_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from reclaim.learning import evaluate
+
+    seen: list[tuple[set[str], list[str]]] = []
+    held: set[str] = set()
+
+    @contextmanager
+    def alone(lock: Path) -> Iterator[None]:
+        held.add(lock.stem)
+        yield
+        held.remove(lock.stem)
+
+    monkeypatch.setattr(jobs, "alone", alone)
+    monkeypatch.setattr(jobs, "finished_evaluations", lambda *_: {})
+    monkeypatch.setattr(
+        evaluate, "evaluate", lambda _, job, *__: seen.append((set(held), [*job.protocols]))
+    )
+    cli.evaluate([FIRST], device=cli.Device.cpu)
+    assert seen == [
+        ({FIRST}, ["knn", "geometry"]),
+        *(({f"{FIRST}-{name}"}, [name]) for name in REREAD),
+    ]
+    seen.clear()
+    cli.evaluate([FIRST, REREAD[1]], device=cli.Device.cpu)
+    assert seen == [({f"{FIRST}-{REREAD[1]}"}, [REREAD[1]])]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ([], {FIRST: [], NEXT: [], ALONE.id: []}),
+        ([REREAD[1]], {FIRST: [REREAD[1]], NEXT: [REREAD[1]]}),
+        (
+            ["knn", REREAD[0]],
+            {FIRST: ["knn", REREAD[0]], NEXT: ["knn", REREAD[0]], ALONE.id: ["knn"]},
+        ),
+    ],
+)
+def test_runs_of_a_recipe_are_measured_by_what_they_have_of_the_protocols_asked_for(
+    asked: list[str], found: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> object:
+        started.append(command[1:])
+        return nullcontext(SimpleNamespace(stderr=None, returncode=0))
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    cli.evaluate(recipe="simclr", scale=SCALE, protocol=asked)
+    assert started == [
+        [
+            "evaluate", run, "--scale", SCALE, "--device", "auto",
+            *(word for name in names for word in ("--protocol", name)),
+        ]
+        for run, names in found.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("project")
+def test_a_protocol_that_a_run_or_no_run_of_its_recipe_has_is_refused() -> None:
+    with pytest.raises(ReclaimError, match=f"run {ALONE.id} has no protocol '{REREAD[0]}'"):
+        cli.evaluate([ALONE.id, REREAD[0]])
+    known = f"planned: knn, geometry, {', '.join(REREAD)}$"
+    with pytest.raises(ReclaimError, match=f"no run of simclr .* protocol 'linear'; {known}"):
+        cli.evaluate(["linear", "knn"], recipe="simclr", scale=SCALE)
 
 
 def test_a_verb_that_needs_no_training_brings_no_torch() -> None:

@@ -99,6 +99,14 @@ def test_the_code_of_a_stage_names_all_that_it_imports_of_these_folders(stage: s
             assert {f"{path}.py", f"{path}/__init__.py"} & set(files), f"{name}: {module}"
 
 
+def test_every_stage_looks_at_the_settings_before_a_shell_gets_one() -> None:
+    commands = {name: stage.get("do", stage)["cmd"] for name, stage in STAGES.items()}
+    given = {name: cmd for name, cmd in commands.items() if "${" in str(cmd)}
+    assert set(commands) - set(given) == {"audit"}
+    for name, (first, *others) in given.items():
+        assert first == "python workflow/settings.py" and others, name
+
+
 def test_snakemake_measures_by_the_protocols_of_each_job() -> None:
     asked = {
         name: tuple(found[1].split())

@@ -286,7 +286,16 @@ def test_each_witness_has_its_place_on_a_gpu(
 def test_what_is_carried_is_newer_than_its_job_files(
     recertify: Callable[[], Carried], results: Path
 ) -> None:
+    benchmarks = [
+        results / "benchmarks/simclr" / f"simclr-digits-0-s1.{job}.tsv"
+        for job in ("pretrain", "evaluate")
+    ]
+    for path in benchmarks:
+        write_text(path, "s")
+        os.utime(path, (0, 0))
     recertify()
+    job = results / "jobs/simclr/simclr-digits-0-s1.json"
+    assert all(path.stat().st_mtime_ns > job.stat().st_mtime_ns for path in benchmarks)
     for run in planned().runs:
         job = results / "jobs" / run.recipe / f"{run.id}.json"
         manifest = jobs.run_folder(results, run.recipe, run.id) / "run.json"

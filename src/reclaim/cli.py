@@ -6,7 +6,8 @@ import gc
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
@@ -77,7 +78,8 @@ def plan(
         bool, typer.Option("--check", help="Only say whether the committed plan is up to date.")
     ] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Add the seeds that open claims want, from results.")
+        bool,
+        typer.Option("--extend", help="Add the readings, then the seeds, that results want."),
     ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="With --extend: so many in all instead.")
@@ -86,13 +88,13 @@ def plan(
     """Turn claims into runs: write `workflow/plans/SCALE.json` and show its cost.
 
     The sweeps are planned apart, in `SCALE.sweeps.json`. With --extend that plan stays as it is:
-    the seeds that `judge` asks for are added in `results/SCALE/plan.json`.
+    what `judge` asks for is added in `results/SCALE/plan.json`.
 
     Example: `reclaim plan --scale fashion`
     """
-    from reclaim.records import render, write_text_if_changed
+    from reclaim.records import render, says, write_text_if_changed
     from reclaim.registry.jobs import plan_path
-    from reclaim.registry.plan import build_plans
+    from reclaim.registry.plan import build_plans, with_unrunnable_readings
     from reclaim.report.terminal import show_plan
 
     if (check and extend) or (seeds and not extend):
@@ -104,11 +106,15 @@ def plan(
     for made, path in ((main, plan_path(scale)), (sweeps, plan_path(scale, sweeps=True))):
         if not check:
             write_text_if_changed(path, render(made))
-        elif not path.is_file() or path.read_text(encoding="utf-8") != render(made):
+        elif not says(path, render(made)):
             raise ReclaimError(f"{path}: out of date; run `reclaim plan --scale {scale}`")
     if not check:
         show_plan(main)
         print(f"{len(sweeps.runs)} runs of sweeps are planned apart")
+        if main.readings and (never := with_unrunnable_readings()):
+            print(f"{len(never)} printed numbers have a reading that nothing here can run:")
+            for name, count in Counter(r for found in never.values() for r in found).items():
+                print(f"  {count} have {name}")
 
 
 def _extend(scale: str, seeds: int | None) -> None:
@@ -120,7 +126,7 @@ def _extend(scale: str, seeds: int | None) -> None:
         show_plan(added)
         print(f"{extension_path(scale)}: {len(added.runs)} runs beside the committed plan")
     else:
-        print("no open claim wants more seeds than are planned")
+        print("no claim wants more runs than are planned")
 
 
 @app.command()
@@ -180,8 +186,11 @@ def pretrain(
         _pretrain(run, scale, device)
     else:
         _refuse_both(run)
-        options = ["--device", device.value]
-        _side_by_side("pretrain", _planned(scale, sweeps), recipe, jobs, options)
+        from reclaim.registry.jobs import runs_of
+
+        plan = _planned(scale, sweeps)
+        rows = {row.id: ["--device", device.value] for row in runs_of(plan, recipe)}
+        _side_by_side("pretrain", plan.scale, recipe, jobs, rows)
 
 
 @app.command()
@@ -195,7 +204,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="P [P ...]",
-            help="linear, knn, geometry, fine_tune; default: all of the plan.",
+            help="linear, knn, geometry, fine_tune, or one under another reading, as "
+            "linear-encoder-last; default: all of the plan.",
         ),
     ] = None,
     sweeps: SweepsOption = False,
@@ -207,21 +217,25 @@ def evaluate(
     from reclaim.registry.code import MEASURES
 
     # Words after the first protocol are protocols too; click itself takes one word an option.
-    named = [word for word in words or [] if word not in MEASURES]
-    protocols = [*(protocol or []), *(word for word in words or [] if word in MEASURES)]
+    named = [word for word in words or [] if word.partition("-")[0] not in MEASURES]
+    protocols = [*(protocol or []), *(word for word in words or [] if word not in named)]
     if len(named) > 1:
         raise ReclaimError(f"one run at a time, not {', '.join(named)}; or name a --recipe")
     run = named[0] if named else None
-    unknown = [name for name in protocols if name not in MEASURES]
+    unknown = [name for name in protocols if name.partition("-")[0] not in MEASURES]
     if unknown:
         raise ReclaimError(f"unknown protocol {unknown[0]!r}; known: {', '.join(MEASURES)}")
     if recipe is None:
         _evaluate(run, scale, device, protocols)
     else:
         _refuse_both(run)
-        options = [option for name in protocols for option in ("--protocol", name)]
-        options += ["--device", device.value]
-        _side_by_side("evaluate", _planned(scale, sweeps), recipe, jobs, options)
+        plan = _planned(scale, sweeps)
+        options = ["--device", device.value]
+        rows = {
+            row: [*options, *(word for name in found for word in ("--protocol", name))]
+            for row, found in _measured_by(plan, recipe, protocols).items()
+        }
+        _side_by_side("evaluate", plan.scale, recipe, jobs, rows)
 
 
 @app.command()
@@ -456,10 +470,9 @@ def report(scale: ScaleOption = "digits") -> None:
     from reclaim.report.page import write_report
     from reclaim.report.terminal import print_table
 
-    papers = load_papers()
-    verdicts, measurements, quality = judged(scale, RESULTS, papers)
+    papers, plan = load_papers(), plan_of(scale, RESULTS)
+    verdicts, measurements, quality = judged(scale, RESULTS, papers, plan)
     out = RESULTS / scale / "report.html"
-    plan = plan_of(scale, RESULTS)
     stale = marks(plan, papers, RESULTS)
     write_report(scale, verdicts, measurements, quality, papers, out, stale)
     print_table(verdicts, quality)
@@ -478,13 +491,33 @@ def _planned(scale: str | None, sweeps: bool) -> Plan:
     return read_plan(scale or "digits", sweeps)
 
 
-def _side_by_side(verb: str, plan: Plan, recipe: str, jobs: int, options: list[str]) -> None:
-    """A recipe's runs, a process each, so many at once; a signal to this process reaches them.
+def _measured_by(plan: Plan, recipe: str, protocols: list[str]) -> dict[str, list[str]]:
+    """A recipe's runs that have any of these protocols, with those of them that each has.
 
-    Raises ReclaimError that counts the runs that failed; each has said why.
+    With none given all runs, each with no word of protocols: that means all it has. Raises
+    ReclaimError for a protocol that no run of the recipe has.
     """
-    from reclaim.registry.jobs import runs_of
+    from reclaim.registry.jobs import job_of, runs_of
 
+    planned = {run.id: job_of(plan, run).evaluate.protocols for run in runs_of(plan, recipe)}
+    known = dict.fromkeys(name for names in planned.values() for name in names)
+    if unknown := [name for name in protocols if name not in known]:
+        raise ReclaimError(
+            f"no run of {recipe} in plan {plan.scale!r} has protocol {unknown[0]!r}; "
+            f"planned: {', '.join(known)}"
+        )
+    found = {run: [name for name in protocols if name in names] for run, names in planned.items()}
+    return {run: names for run, names in found.items() if names or not protocols}
+
+
+def _side_by_side(
+    verb: str, scale: str, recipe: str, jobs: int, rows: Mapping[str, list[str]]
+) -> None:
+    """Runs of a recipe, each with its options, a process each, so many at once.
+
+    A signal to this process reaches them. Raises ReclaimError that counts the runs that failed;
+    each has said why.
+    """
     children: list[subprocess.Popen[str]] = []
     stopped: list[int] = []
 
@@ -496,7 +529,7 @@ def _side_by_side(verb: str, plan: Plan, recipe: str, jobs: int, options: list[s
     def work(name: str) -> int:
         if stopped:
             return -stopped[0]
-        command = [sys.argv[0], verb, name, "--scale", plan.scale, *options]
+        command = [sys.argv[0], verb, name, "--scale", scale, *rows[name]]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
             children.append(child)
             for line in child.stderr or ():  # a line an epoch: bars would overwrite each other
@@ -505,9 +538,8 @@ def _side_by_side(verb: str, plan: Plan, recipe: str, jobs: int, options: list[s
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # USR1: a scheduler's warning
         signal.signal(number, stop)
-    rows = runs_of(plan, recipe)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        codes = list(pool.map(work, [row.id for row in rows]))
+        codes = list(pool.map(work, rows))
     if any(codes):
         raise ReclaimError(
             f"{sum(code != 0 for code in codes)} of {len(codes)} runs of {recipe} did not finish; "
@@ -557,23 +589,26 @@ def _evaluate(name: str | None, scale: str | None, device: Device, protocols: li
         raise ReclaimError(
             f"run {run.id} has no protocol {unknown[0]!r}; planned: {', '.join(planned)}"
         )
-    for stage, kinds in jobs.EVALUATIONS.items():
-        part = jobs.part_of(both.evaluate, set(kinds) & set(protocols or kinds))
-        if part.protocols:
+    for stage, part in jobs.parts_of(jobs.part_of(both.evaluate, protocols or planned)):
+        if stage != jobs.REREAD:
             _measure(run, both.pretrain, part, stage, device)
+            continue
+        for reading in part.protocols:  # each under a lock of its own
+            _measure(run, both.pretrain, jobs.part_of(part, [reading]), reading, device)
 
 
 def _measure(
-    run: Run, pretrained: PretrainJob, job: EvaluateJob, stage: str, device: Device
+    run: Run, pretrained: PretrainJob, job: EvaluateJob, lock: str, device: Device
 ) -> None:
+    """Measure under a lock of the run: that of a stage, or of a reading."""
     from reclaim.registry import jobs
 
     results = jobs.RESULTS / pretrained.config.scale
-    with jobs.alone(jobs.lock_path(results, job.id, stage)):
+    with jobs.alone(jobs.lock_path(results, job.id, lock)):
         trained = jobs.finished_run(results, pretrained, jobs.data_hash(job.dataset.name))
         if trained and set(jobs.finished_evaluations(results, job, trained)) == set(job.protocols):
-            for kind in job.protocols:
-                jobs.drop_checkpoints(results, f"{job.id}-{kind}")
+            for name in job.protocols:
+                jobs.drop_checkpoints(results, f"{job.id}-{name}")
             print(f"{job.id}: already evaluated by {', '.join(job.protocols)}", file=sys.stderr)
             return
         from reclaim.learning.evaluate import evaluate

@@ -43,7 +43,7 @@ from reclaim.inference import measurements
 from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.data import fetch_data
 from reclaim.learning.data.weights import fetch_weights
-from reclaim.records import EvaluationManifest, Plan, ReclaimError, RunManifest, read
+from reclaim.records import SEAL, EvaluationManifest, Plan, ReclaimError, RunManifest, read
 from reclaim.registry import jobs
 from reclaim.registry.claims import load_papers
 from reclaim.registry.datasets import DATASETS
@@ -644,6 +644,7 @@ def add(text: str) -> Callable[[str], str]:
 
 
 SCALE, RECIPE, JOBS = "scale: digits", "  simclr: {}", "jobs: 2"
+DATA, FLAGS = "dataset: digits", "flags: {sweeps: false}"
 CLIMBING, SHELL = put(SCALE, "scale: ../../x"), f"digits; touch {MARK}"
 PARAMS: Mapping[str, Mapping[str, tuple[Callable[[str], str], str]]] = {
     "Snakemake": {
@@ -663,7 +664,12 @@ PARAMS: Mapping[str, Mapping[str, tuple[Callable[[str], str], str]]] = {
         "a tag that runs code": (add(YAMLS["a tag that runs code"][0]), "tag"),
         "a key twice": (add(SCALE), "duplicate"),
         "a scale that climbs": (CLIMBING, "unknown scale"),
+        "a scale with a command": (put(SCALE, f"scale: '{SHELL}'"), "does not match"),
+        "a data set with a command": (put(DATA, f"dataset: '{SHELL}'"), "does not match"),
+        "a number with a command": (put(JOBS, f"jobs: '{SHELL}'"), "is not of type 'integer'"),
+        "a flag with a command": (put(FLAGS, f"flags: {{'{SHELL}': true}}"), "was unexpected"),
         "a recipe that climbs": (put(RECIPE, "  ../../x: {}"), "is specified in"),
+        "a recipe with a command": (put(RECIPE, f"  '$(touch {MARK})': {{}}"), "does not match"),
     },
 }  # fmt: skip
 
@@ -692,6 +698,7 @@ def verb(*words: str) -> Callable[[Path], object]:
 def sly_plan(change: Callable[[dict[str, Any]], object], folder: Path) -> None:
     """Ask for the job of a plan's first run, of which somebody changed the plan."""
     made = json.loads(Path("workflow/plans/digits.json").read_text(encoding="utf-8"))
+    del made[SEAL]  # a stranger can write one too
     change(made)
     (folder / "plan.json").write_text(json.dumps(made), encoding="utf-8")
     plan = read(folder / "plan.json", Plan, "run `reclaim plan`")

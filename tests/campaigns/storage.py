@@ -11,8 +11,10 @@ import builtins
 import errno
 import io
 import itertools
+import json
 import os
 import random
+import runpy
 import shutil
 import sys
 import tempfile
@@ -34,18 +36,26 @@ from reclaim.learning.data.fetch import Folder, Unavailable, alone_in
 from reclaim.learning.data.formats import Splits
 from reclaim.learning.data.store import load, store, stored
 from reclaim.records import (
+    Cost,
     DataManifest,
     EvaluationManifest,
     FileStamp,
+    Plan,
     ReclaimError,
+    Run,
     RunManifest,
+    SeedsWanted,
     Verdicts,
     WeightsLock,
     WeightsManifest,
     read,
     stamp,
 )
-from reclaim.registry import jobs
+from reclaim.registry import jobs, plan
+from reclaim.registry.certify import CERTIFICATE, StaleRun, carry_run, old_run
+from reclaim.registry.claims import load_papers
+from reclaim.registry.claims.text import read_yaml
+from reclaim.registry.compare import budget_of
 from reclaim.registry.datasets import Archive
 from reclaim.registry.weights import pin, pinned, stored_weights
 from tests.campaigns.crashes import (
@@ -64,8 +74,11 @@ from tests.campaigns.crashes import (
     uncut,
 )
 from tests.campaigns.sites import DISK, Phase, Site, watching
+from tests.conftest import tiny_config
 from tests.learning.data.conftest import no_file_over
 
+ROOT = Path(__file__).parents[2]
+check_settings = runpy.run_path(str(ROOT / "workflow/settings.py"))["check"]
 FLIPS = 600
 CUTS = 60
 UNREADABLE = Path("/proc/self/mem")  # opens, and gives an I/O error when it is read
@@ -81,11 +94,15 @@ class NotTaken(Exception):
 
 @dataclass(frozen=True)
 class Reader:
-    """A stored file and how a verb reads it: a value, a ReclaimError, or NotTaken."""
+    """A stored file and how a verb reads it: a value, a ReclaimError, or NotTaken.
+
+    What people write `by_hand` and keep in git has no checksum: another value is what it says.
+    """
 
     name: str
     file: Path
     read: Callable[[], Any]
+    by_hand: bool = False
 
 
 def found(value: Any) -> Any:
@@ -117,6 +134,9 @@ class Store:
         yield from self.of_data()
         yield from self.of_weights()
         yield from self.of_tables()
+        yield from self.of_certificates()
+        yield from self.of_plans()
+        yield from self.of_sources()
 
     def of_a_run(self) -> Iterator[Reader]:
         job = self.story.job
@@ -221,6 +241,92 @@ class Store:
         yield Reader("measurements.csv: report", table, judged)
         yield Reader("verdicts.json: report", verdicts, judged)
 
+    def of_certificates(self) -> Iterator[Reader]:
+        job = self.story.job
+        assert job is not None
+        results, data = self.root / "carried" / SCALE, jobs.data_hash(FACTS.name, self.data)
+        newer = job.model_copy(update={"code": "newer"})
+        [certificate] = jobs.run_folder(results, job.recipe, job.id).glob(f"{CERTIFICATE}*")
+
+        def finished() -> Any:
+            return found(jobs.finished_run(results, newer, data))
+
+        def carried() -> Any:
+            return found(old_run(job, results))
+
+        yield Reader("certificate: is the run finished", certificate, finished)
+        yield Reader("certificate: recertify", certificate, carried)
+
+    def of_plans(self) -> Iterator[Reader]:
+        plans, results = self.root / "plans", self.root / "planned"
+        folder, added = results / SCALE, jobs.extension_path(SCALE, results)
+        with here(plans):
+            whole = jobs.read_plan(SCALE, sweeps=True, results=results)
+        last = len(whole.runs)
+
+        def planned() -> Any:
+            with here(plans):
+                plan = jobs.read_plan(SCALE, sweeps=True, results=results)
+            return plan if len(plan.runs) == last else found(None)
+
+        def extended() -> Any:
+            added.unlink(missing_ok=True)
+            with here(plans):
+                return jobs.extend_plan(SCALE, results=results)
+
+        def resolved() -> Any:
+            with here(plans):
+                jobs.resolve(SCALE, results, sweeps=True)
+            return [json.loads(text_of(path)) for path in sorted(folder.glob("jobs/**/*.json"))]
+
+        resolved()
+        job = folder / "jobs" / whole.runs[0].recipe / f"{whole.runs[0].id}.json"
+        yield Reader("seeds_wanted.json: plan --extend", folder / "seeds_wanted.json", extended)
+        yield Reader("committed plan: what is to be run", plans / f"{SCALE}.json", planned)
+        yield Reader("plan of sweeps: what is to be run", plans / f"{SCALE}.sweeps.json", planned)
+        yield Reader("plan of added seeds: what is to be run", added, planned)
+        yield Reader("jobs/plan.json: resolve", folder / "jobs/plan.json", resolved)
+        yield Reader("a job file: resolve", job, resolved)
+
+    def of_sources(self) -> Iterator[Reader]:
+        claims, scale = self.root / "claims", self.root / "scales/digits.yaml"
+        drift, params = self.root / "drift.yaml", self.root / "params.yaml"
+
+        def scaled() -> Any:
+            with patch.object(plan, "SCALES", scale.parent):
+                return plan.load_scale("digits")
+
+        def budget() -> Any:
+            return found(budget_of("digits", drift) or None)
+
+        for name in (*(f"{name}.yaml" for name in CLAIMS), "tables/abstract.csv"):
+            path = claims / PAPER / name
+            yield Reader(f"{Path(name).name}: plan, audit", path, lambda: load_papers(claims), True)
+        yield Reader("a scale's settings: plan", scale, scaled, by_hand=True)
+        yield Reader("drift.yaml: compare", drift, budget, by_hand=True)
+        yield Reader("params.yaml: both engines", params, lambda: settings(params), by_hand=True)
+
+
+PAPER = "dong2023"  # the smallest
+CLAIMS = ("paper", "protocol", "statements", "divergences", "tables/abstract")
+
+
+def settings(path: Path) -> Any:
+    """params.yaml as both engines look at it before anything else."""
+    check_settings(path)
+    return read_yaml(path).value
+
+
+def here(plans: Path) -> AbstractContextManager[Any]:
+    """The committed plans are those of a folder."""
+    return patch.object(jobs, "PLANS", plans)
+
+
+def text_of(path: Path) -> bytes:
+    """What a file says, also while opening it by its name fails."""
+    with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
 
 def found_pin(lock: Path) -> FileStamp:
     """The pin, compared with the file it pins, as a fetch does. Raises NotTaken."""
@@ -252,7 +358,45 @@ def made(root: Path) -> Store:
     digest = measurements.digest(measurements.read(root / SCALE / "measurements.csv"))
     empty = Verdicts(scale=SCALE, measurements=digest, verdicts=())
     records.write(root / "verdicts.json", empty)
+    carry(story, root / SCALE, root / "carried" / SCALE)
+    write_plans(story, root / "plans", root / "planned")
+    for name in ("workflow/drift.yaml", "params.yaml", "workflow/scales/digits.yaml"):
+        place = root / name.removeprefix("workflow/")
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, place)
+    shutil.copytree(ROOT / "workflow/claims" / PAPER, root / "claims" / PAPER)
     return Store(root, story)
+
+
+def carry(story: Story, source: Path, results: Path) -> None:
+    """A copy of the run of a story, certified for newer code."""
+    shutil.copytree(source, results)
+    assert story.job is not None
+    newer = story.job.model_copy(update={"code": "newer"})
+    old = old_run(newer, results)
+    assert old is not None
+    assert carry_run(StaleRun(newer, old), old.manifest, results)
+
+
+def write_plans(story: Story, plans: Path, results: Path) -> None:
+    """A plan of two seeds, a sweep planned apart, and the seeds that were added to them."""
+    config = tiny_config("simclr")
+    assert story.evaluate is not None
+    first = Run(
+        id="simclr-s0", recipe="simclr", dataset="digits", seed=0, config="simclr",
+        protocols=("knn",), cost=Cost(steps=1, images_seen=1),
+    )  # fmt: skip
+    second = first.model_copy(update={"id": "simclr-s1", "seed": 1})
+    swept = first.model_copy(update={"id": "swept-s0", "config": "swept", "variant": "batch 8"})
+    knn = {"knn": story.evaluate.protocols["knn"]}
+    parts = ((SCALE, "simclr", (first, second)), (f"{SCALE}.sweeps", "swept", (swept,)))
+    for name, key, runs in parts:
+        made = Plan(scale=SCALE, configs={key: config}, protocols=knn, runs=runs)
+        records.write(plans / f"{name}.json", made)
+    wanted = SeedsWanted(scale=SCALE, configs={"simclr": 4}, claims={"a:b": 4})
+    records.write(results / SCALE / "seeds_wanted.json", wanted)
+    with here(plans):
+        jobs.extend_plan(SCALE, results=results)
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -272,7 +416,7 @@ def replaced(path: Path, content: bytes) -> Iterator[None]:
 @contextmanager
 def aside(path: Path) -> Iterator[None]:
     """A file moved away for a while; whatever took its place is removed."""
-    kept = path.with_name(f"{path.name}.aside")
+    kept = path.with_name(f".{path.name}.aside")
     path.rename(kept)
     try:
         yield
@@ -352,7 +496,7 @@ class Seen:
             self.wrong.append(f"{who}: {fault}: {outcome} {detail}")
 
 
-GOOD = ("refused", "made anew", "same value")
+GOOD = ("refused", "made anew", "same value", "as it says")
 BAD = ("ACCEPTED", "TRACEBACK", "UNCLEAR", "DESTROYED")
 
 
@@ -376,16 +520,22 @@ def outcome_of(reader: Reader, expected: Any) -> tuple[str, str]:
     except NotTaken:
         return "made anew", ""
     except ReclaimError as error:
-        return ("refused" if is_clear(str(error), reader.file) else "UNCLEAR"), str(error)
+        clear = is_clear(str(error), reader.file, reader.by_hand)
+        return ("refused" if clear else "UNCLEAR"), str(error)
     except Exception as error:  # noqa: BLE001 - whatever else comes out is what is looked for
         return "TRACEBACK", repr(error)
-    return ("same value" if value == expected else "ACCEPTED"), ""
+    other = "as it says" if reader.by_hand else "ACCEPTED"
+    return ("same value" if value == expected else other), ""
 
 
-def is_clear(message: str, file: Path) -> bool:
-    """One line that names the file, or the folder it lies in, and says what to do."""
+def is_clear(message: str, file: Path, by_hand: bool = False) -> bool:
+    """One line that names the file, or the folder it lies in, and says what to do.
+
+    Of a file that people write: its line, and what is expected there.
+    """
     names = str(file) in message or str(file.parent) in message
-    return names and "\n" not in message and ";" in message
+    remedy = ";" in message or (by_hand and "expected" in message)
+    return names and "\n" not in message and remedy
 
 
 # --- faults in writing ---------------------------------------------------------------------------
@@ -639,12 +789,12 @@ def table(seen: Seen, who: Callable[[str], bool]) -> Iterator[str]:
     """A row per reader or writer, a column per fault, then what became of them."""
     rows = list(dict.fromkeys(name for name, _, _ in seen.outcomes if who(name)))
     faults = list(dict.fromkeys(fault for name, fault, _ in seen.outcomes if who(name)))
-    last = [*GOOD, "wrong"]
+    last = [how for how in GOOD if any(count(seen, row, outcome=how) for row in rows)] + ["wrong"]
     yield f"| what | {' | '.join([*faults, *last])} |"
     yield "|---" * (1 + len(faults) + len(last)) + "|"
     for row in rows:
         counts = [count(seen, row, fault=fault) for fault in faults]
-        counts += [count(seen, row, outcome=outcome) for outcome in GOOD]
+        counts += [count(seen, row, outcome=outcome) for outcome in last[:-1]]
         counts.append(sum(count(seen, row, outcome=outcome) for outcome in BAD))
         yield f"| {row} | {' | '.join(map(str, counts))} |"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reclaim.learning.data import untrusted
-from tests.campaigns.hostile import PARAMS, Attack, corpus, engines, tried
+from tests.campaigns.hostile import Attack, corpus, engines, tried
 
 CORPUS = list(corpus())
 
@@ -23,9 +23,16 @@ def test_it_is_repelled(attack: Attack, tmp_path: Path) -> None:
     assert result.repelled(attack), result
 
 
-@pytest.mark.parametrize("engine", PARAMS)
-def test_settings_that_climb_are_repelled(engine: str, tmp_path: Path) -> None:
-    [attack] = [a for a in engines() if a.name == "a scale that climbs" and engine in a.kind]
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [
+        ("Snakemake", "a scale that climbs"),
+        ("DVC", "a scale that climbs"),
+        ("DVC", "a scale with a command"),
+    ],
+)
+def test_settings_that_name_no_scale_are_repelled(engine: str, name: str, tmp_path: Path) -> None:
+    [attack] = [a for a in engines() if a.name == name and engine in a.kind]
     result = tried(attack, tmp_path)
     assert result.repelled(attack), result
 

@@ -26,6 +26,7 @@ from tests.campaigns.storage import (
     fail_stories,
     fail_writers,
     made,
+    outcome_of,
     replaced,
 )
 
@@ -39,7 +40,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def test_no_reader_takes_a_damaged_file(kept: Store) -> None:
     seen = Seen()
     damage_readers(list(kept.readers()), 12, 3, random.Random(0), seen)
-    assert seen.outcomes.total() > 24 * 20
+    assert seen.outcomes.total() > 41 * 20
     assert not seen.wrong
 
 
@@ -68,15 +69,46 @@ def test_a_reader_that_checks_no_hash_is_noticed(
     assert {outcome for _, _, outcome in seen_by(readers)} & set(BAD)
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "flipped"),
+    [
+        ("metrics.json: gather", '"seed": 1', '"seed": 3'),
+        ("seeds_wanted.json: plan --extend", '"simclr": 4', '"simclr": 6'),
+        ("committed plan: what is to be run", '"seed": 1', '"seed": 3'),
+        ("plan of added seeds: what is to be run", '"seed": 3', '"seed": 7'),
+    ],
+)
 def test_an_artifact_without_its_checksum_is_noticed(
-    kept: Store, monkeypatch: pytest.MonkeyPatch
+    name: str, written: str, flipped: str, kept: Store
 ) -> None:
-    readers = [one for one in kept.readers() if one.name == "metrics.json: gather"]
-    monkeypatch.setattr(records, "content_hash", lambda _: "0" * 64)
-    text = readers[0].file.read_text()
-    unsealed = {**json.loads(text), records.SEAL: "0" * 64}
-    with replaced(readers[0].file, json.dumps(unsealed).encode()):
-        assert {outcome for _, _, outcome in seen_by(readers)} & set(BAD)
+    [reader] = [one for one in kept.readers() if one.name == name]
+    expected, text = reader.read(), reader.file.read_text()
+    assert written in text
+    changed = text.replace(written, flipped, 1)
+    with replaced(reader.file, changed.encode()):
+        assert outcome_of(reader, expected)[0] == "refused"
+    values = json.loads(changed)
+    del values[records.SEAL]
+    with replaced(reader.file, json.dumps(values).encode()):
+        assert outcome_of(reader, expected)[0] == "ACCEPTED"
+
+
+@pytest.mark.parametrize("name", ["a job file: resolve", "jobs/plan.json: resolve"])
+def test_a_file_that_is_no_text_is_written_anew(name: str, kept: Store) -> None:
+    [reader] = [one for one in kept.readers() if one.name == name]
+    expected = reader.read()
+    with replaced(reader.file, b"\xff"):
+        assert reader.read() == expected
+
+
+def test_a_file_says_a_text_or_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    assert not records.says(path, "é")
+    path.write_bytes("é".encode())
+    assert records.says(path, "é")
+    path.write_bytes(b"\xff")
+    assert not records.says(path, "é")
+    assert not records.says(tmp_path, "é")
 
 
 def seen_by(readers: list[Reader]) -> Counter[tuple[str, str, str]]:

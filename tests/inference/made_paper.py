@@ -13,7 +13,7 @@ import pandas as pd
 
 from reclaim.inference.measurements import COLUMNS
 from reclaim.inference.verdicts import judge
-from reclaim.records import Cost, Plan, Run, Verdict
+from reclaim.records import Cost, Plan, Run, StandIn, Verdict
 from reclaim.registry.claims import Paper, Table, ValueClaim, load_papers
 
 RECIPES = ("simclr", "hcl", "sscl", "dcl", "byol", "simclr_enlarge", "untrained", "supervised")
@@ -194,7 +194,7 @@ def config_of(claim: ValueClaim) -> str:
 
 
 def plan_of(paper: Mapping[str, Paper], values: Values, scale: str = "paper") -> Plan:
-    """A run for every config and seed; a name with `@` is a sweep of the config before it."""
+    """A run for every config and seed; a name with `@` is a reading of the config before it."""
     claims = [claim for one in paper.values() for claim in one.cells()]
     runs = tuple(
         Run(
@@ -206,7 +206,12 @@ def plan_of(paper: Mapping[str, Paper], values: Values, scale: str = "paper") ->
         for name, numbers in values.items()
         for seed in range(len(numbers))
     )  # fmt: skip
-    return Plan(scale=scale, configs={}, protocols={}, runs=runs)
+    readings: dict[str, dict[str, StandIn]] = {}
+    for name in values:
+        base, _, reading = name.partition("@")
+        if reading:
+            readings.setdefault(base, {})[reading] = StandIn(config=name)
+    return Plan(scale=scale, configs={}, protocols={}, readings=readings, runs=runs)
 
 
 def frame_of(values: Values, scale: str = "paper") -> pd.DataFrame:

@@ -19,12 +19,14 @@ from pytest_regressions.data_regression import DataRegressionFixture
 from pytest_regressions.dataframe_regression import DataFrameRegressionFixture
 
 from reclaim.inference.verdicts import judge_scale
+from reclaim.records import SEAL
 
 REFERENCE = Path("results/reference")
 SCALES = ("digits", "fashion")
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
-# What verdicts.json repeats of the claims, and the ids of the runs, which their counts stand for.
-KNOWN = {"claim", "paper", "kind", "text", "printed", "recipe", "dataset", "metric", "runs"}
+# What verdicts.json repeats of the claims, and the ids of the runs, which their counts stand for;
+# the checksum that seeds_wanted.json has of itself.
+KNOWN = {"claim", "paper", "kind", "text", "printed", "recipe", "dataset", "metric", "runs", SEAL}
 
 
 def judged(scale: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:

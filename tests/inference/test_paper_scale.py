@@ -8,6 +8,7 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -16,9 +17,11 @@ from reclaim.inference.verdicts import judge
 from reclaim.inference.verdicts.evidence import Evidence
 from reclaim.inference.verdicts.orders import at_least, conjunction
 from reclaim.inference.verdicts.scale import judged_by
+from reclaim.inference.verdicts.values import Draft, Family, Size
 from reclaim.inference.verdicts.wanted import seeds_wanted
-from reclaim.records import RankingVerdict, Verdict
-from reclaim.registry.claims import Paper
+from reclaim.records import LinearProtocol, RankingVerdict, StandIn, Verdict
+from reclaim.registry.claims import Paper, ProtocolValue
+from reclaim.registry.claims.files import OtherReading, When
 from reclaim.report.details import details
 from tests.inference.made_paper import (
     TRUE,
@@ -573,6 +576,80 @@ def test_a_reading_that_was_not_measured_keeps_a_paper_from_being_charged(
     assert none[cell("hcl")].verdict == "untestable: not run under temperature=0.1, temperature=0.2"
 
 
+def test_what_fails_under_all_that_was_measured_wants_the_sweeps_of_the_other_readings(
+    read: dict[str, Paper],
+) -> None:
+    values, name = swept(22, hcl=79.0, hcl_1=79.0, hcl_2=79.0), "hcl@temperature=0.2"
+    planned = values | {name: [float("nan")] * 10}
+    for absent, wish in ((planned, 10), (without(values, name), "none: not measured under")):
+        plan, frame = plan_of(read, absent), frame_of(absent)
+        evidence = Evidence.of("paper", read, plan, frame, Path("measurements.csv"))
+        wanted = seeds_wanted(judge("paper", read, plan, frame), evidence)
+        for claim in (cell("hcl"), "gap"):
+            found = wanted.claims[f"made:{claim}"]
+            assert found == wish or str(found).startswith(str(wish))
+        assert wanted.readings == ({name: 10} if wish == 10 else {})
+
+
+def test_measuring_the_readings_of_what_fails_alone_charges_no_more_than_measuring_all(
+    read: dict[str, Paper],
+) -> None:
+    """First the plan, then the readings of what fails there: the family stays the paper's."""
+    every = swept(24, hcl=81.9, hcl_1=81.9, hcl_2=81.9)
+    two_steps = {name: v for name, v in every.items() if not name.startswith("sscl@")}
+    full, some = judged(read, every)[cell("hcl")], judged(read, two_steps)[cell("hcl")]
+    assert full.p == some.p
+    assert full.p_adjusted is not None and some.p_adjusted is not None and full.p is not None
+    assert some.p_adjusted >= full.p_adjusted > full.p
+    absent, complete = judged(read, two_steps)[cell("sscl")], judged(read, every)[cell("sscl")]
+    assert (absent.p, absent.p_adjusted) == (None, None)
+    planned = absent.readings[0].tost_p
+    assert planned is not None and absent.tost_p == pytest.approx(3 * planned)  # all its chances
+    assert complete.tost_p is not None and complete.tost_p <= absent.tost_p
+
+
+def test_a_reading_of_how_it_is_measured_is_taken_from_measurements_of_its_own(
+    paper: dict[str, Paper],
+) -> None:
+    """The planned runs measured another way: as a reading of a setting, in no run of its own."""
+    one, name = paper["made"], "evaluate.linear.encoder=last"
+    other = OtherReading(value="last", source="inferred", locator="there")
+    value = ProtocolValue(
+        path="evaluate.linear.encoder", value="lowest_loss", source="released-code",
+        locator="here", when=When(recipes=("hcl",)), readings=(other,),
+    )  # fmt: skip
+    two_ways = {"made": one.model_copy(update={"protocol": (*one.protocol, value)})}
+    values = seeds(23, hcl=79.0, sd=0.1)
+    linear = LinearProtocol(epochs=1, batch=64, lr=0.5, test_views=())
+    plan = plan_of(two_ways, values).model_copy(update={
+        "protocols": {"linear": linear, "linear-1": linear.model_copy(update={"encoder": "last"})},
+        "readings": {"hcl": {name: StandIn(config="hcl", protocols=("linear-1",))}},
+    })  # fmt: skip
+    frame = frame_of(values)
+    own = frame[frame["recipe"] == "hcl"].assign(protocol="linear-encoder-last")
+
+    def judged_with(points: float) -> Verdict:
+        rows = own.assign(value=own["value"] + points / 100)
+        made = judge("paper", two_ways, plan, pd.concat([frame, rows], ignore_index=True))
+        return next(v for v in made.verdicts if v.claim == f"made:{cell('hcl')}")
+
+    assert [(r.reading, r.stands) for r in judged_with(3.5).readings] == [
+        ("as planned", "not reproduced"), (name, "reproduced")
+    ]  # fmt: skip
+    assert judged_with(3.5).verdict == "reproduced"
+    assert judged_with(0.0).verdict == "not reproduced"
+    made = judge("paper", two_ways, plan, frame)
+    [verdict] = [v for v in made.verdicts if v.claim == f"made:{cell('hcl')}"]
+    assert verdict.verdict == f"untestable: not run under {name}"
+    evidence = Evidence.of("paper", two_ways, plan, frame, Path("measurements.csv"))
+    wish = seeds_wanted(made, evidence)
+    said = wish.claims[f"made:{cell('hcl')}"]
+    assert said == "none: planned, but not evaluated under every reading"
+    assert wish.readings == {}
+    [dcl] = [v for v in made.verdicts if v.claim == f"made:{cell('dcl')}"]
+    assert dcl.readings == ()
+
+
 def planned_alone(number: int, **means: float) -> dict[str, list[float]]:
     """The planned temperatures alone; the two others are in no sweep."""
     return {name: v for name, v in swept(number, **means).items() if "@" not in name}
@@ -602,31 +679,35 @@ def test_a_rankings_neighbours_name_the_readings_that_were_not_run(
     words = {pair[:2]: pair[2] for pair in found.adjacent}
     assert words[cell("hcl"), cell("dcl")] == found.verdict == UNREAD
     assert words[cell("sscl"), cell("hcl")] == "reproduced"
-    both = column(read, swept(22, hcl=79.0, hcl_1=79.0, hcl_2=79.0))
-    assert both.verdict == "not reproduced"
+    every = swept(22, hcl=79.0, hcl_1=79.0, hcl_2=79.0)
+    assert column(read, every).verdict == "not reproduced"
+    half = every | {"hcl@temperature=0.2": [float("nan")] * 10}
+    plan, frame = plan_of(read, half), frame_of(half)
+    evidence = Evidence.of("paper", read, plan, frame, Path("measurements.csv"))
+    made = judge("paper", read, plan, frame)
+    asked = made.model_copy(update={"verdicts": tuple(
+        verdict.model_copy(update={"verdict": "reproduced"}) for verdict in made.verdicts
+    )})  # fmt: skip
+    wish = seeds_wanted(asked, evidence)  # where its neighbours alone fail
+    assert wish.claims == {f"made:{found.column}": 10}
+    assert wish.readings == {"hcl@temperature=0.2": 10}
     noisy = column(read, seeds(28, sd=2.0, hcl=82.0))
     assert noisy.verdict == OPEN  # nothing fails as it was measured
 
 
-def test_a_test_that_can_show_no_difference_is_not_in_the_family(read: dict[str, Paper]) -> None:
-    values = planned_alone(22, hcl=80.6)
-    found = judged(read, values)
+def test_a_test_that_can_show_no_difference_counts_in_the_family_as_one(
+    read: dict[str, Paper],
+) -> None:
+    found = judged(read, planned_alone(22, hcl=80.6))
     assert (found[cell("hcl")].p, found[cell("hcl")].p_adjusted) == (None, None)
     assert found[cell("hcl")].tost_p is not None
     assert found["gap"].p is None
-    sizes = {name: v.p for name, v in found.items() if v.p is not None and name != "again"}
-    orders = {f"{n} order": v.order_p for n, v in found.items() if v.order_p is not None}
-    del orders["either order"]
-    tests = {name: p for name, p in (sizes | orders).items() if p is not None}
-    least = min(tests, key=lambda name: tests[name])
-    more = {p for p in adjusted_over(found) if p is not None}
-    neighbours = 2 + 3  # of the two rankings, those that no claim orders: as in the family above
-    assert min(more) == pytest.approx(min(1.0, tests[least] * (len(tests) + neighbours)))
-
-
-def adjusted_over(found: dict[str, Verdict]) -> list[float | None]:
-    """All adjusted p-values of differences."""
-    return [p for v in found.values() for p in (v.p_adjusted, v.order_p_adjusted)]
+    shown = found[cell("dcl")].model_copy(update={"verdict": ""})
+    drafts = [Draft(shown, Size("unread", None, 0.5)), Draft(shown, Size("read", 0.01, 0.2))]
+    family = Family.of(drafts, [])
+    assert family.differences["read", 0.01] == pytest.approx(0.02)
+    unread = family.settled(drafts[0])
+    assert (unread.p, unread.p_adjusted, unread.verdict) == (None, None, OPEN)
 
 
 def test_a_reading_that_fits_counts_whatever_was_not_measured(read: dict[str, Paper]) -> None:
@@ -670,7 +751,7 @@ def test_what_no_seeds_can_settle_is_said(paper: dict[str, Paper], read: dict[st
     assert cell("hcl") not in wanted(paper, seeds(27, sd=0.05))  # settled
     few = wanted(paper, seeds(28, k=3, sd=0.35, simclr=80.0, hcl=80.9, sscl=80.8, dcl=81.0))
     assert isinstance(few["all_above"], int)
-    gone = swept(22, hcl=79.0, hcl_1=79.0) | {"hcl@temperature=0.2": [float("nan")] * 10}
+    gone = without(swept(22, hcl=79.0, hcl_1=79.0), "hcl@temperature=0.2")
     assert wanted(read, gone)[cell("hcl")] == "none: not measured under every reading"
     assert cell("hcl") not in wanted(read, swept(22))
 

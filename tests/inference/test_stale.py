@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reclaim.inference import stale
-from reclaim.records import Verdict, Verdicts
+from reclaim.records import Plan, StandIn, Verdict, Verdicts
 from reclaim.registry import jobs
 from reclaim.registry.claims import ValueClaim, load_papers
 from tests.registry import made_results
@@ -29,6 +29,17 @@ SERVED = PLAN.model_copy(
         )
     }
 )
+READ, READING = next(
+    (claim, reading.name) for claim in NUMBERS
+    for reading in PAPERS[claim.paper].readings(claim.recipe, claim.dataset, claim.knobs)
+)  # fmt: skip
+
+
+def read_as(stand_in: StandIn, reading: str = READING) -> Plan:
+    """A plan whose first config serves a number, with what stands for its runs under a reading."""
+    served = RUNS[0].model_copy(update={"claims": (READ.id,)})
+    readings = {served.config: {reading: stand_in}}
+    return PLAN.model_copy(update={"runs": (served, *RUNS[1:]), "readings": readings})
 
 
 def test_a_number_and_the_statements_on_it_are_marked() -> None:
@@ -49,6 +60,27 @@ def test_a_number_is_marked_where_its_baseline_is_stale() -> None:
     plan = PLAN.model_copy(update={"runs": (RUNS[0].model_copy(update={"claims": (base.id,)}),)})
     marked = stale.stale_claims(plan, PAPERS, {(RUNS[0].id, base.evaluation): "old"})
     assert {number.id, base.id} <= set(marked)
+
+
+def test_a_number_is_marked_where_a_reading_of_its_run_is_stale() -> None:
+    plan = read_as(StandIn(config=RUNS[0].config, protocols=("knn-1",)))
+    reread = jobs.reread_name(READ.evaluation, READING)
+    marked = stale.stale_claims(plan, PAPERS, {(RUNS[0].id, reread): "old"})
+    assert marked[READ.id] == f"old, under {READING}"
+    own = {(RUNS[0].id, READ.evaluation): "trained", (RUNS[0].id, reread): "old"}
+    assert stale.stale_claims(plan, PAPERS, own)[READ.id] == "trained"
+    other = {(RUNS[0].id, f"{reread}-more"): "old", (RUNS[2].id, reread): "old"}
+    assert stale.stale_claims(plan, PAPERS, other) == {}
+
+
+def test_a_number_is_marked_where_what_stands_for_its_run_is_stale() -> None:
+    plan = read_as(StandIn(config=RUNS[2].config))
+    found = {(RUNS[2].id, READ.evaluation): "old"}
+    assert stale.stale_claims(plan, PAPERS, found)[READ.id] == f"old, under {READING}"
+    reread = {(RUNS[2].id, jobs.reread_name(READ.evaluation, READING)): "old"}
+    assert stale.stale_claims(plan, PAPERS, reread) == {}
+    of_another_paper = read_as(StandIn(config=RUNS[2].config), "nobody=1")
+    assert stale.stale_claims(of_another_paper, PAPERS, found) == {}
 
 
 def test_another_kind_of_measurement_marks_nothing() -> None:

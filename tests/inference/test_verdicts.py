@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -320,9 +321,23 @@ def test_judging_a_scale_writes_what_is_read_back(project: Path) -> None:
     path = judge_scale("digits")
     assert path == Path("results/digits/verdicts.json")
     verdicts, measured, quality = judged("digits")
-    assert Verdicts.model_validate(json.loads(path.read_text())) == verdicts
+    text = path.read_text()
+    assert Verdicts.model_validate(json.loads(text)) == verdicts
+    pretty = json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    assert len(text.splitlines()) == len(pretty.splitlines())  # to be compared line by line
     assert len(measured) == 4 * (2 * 3 + 3)
     assert set(quality["recipe"]) == {"simclr", "hcl", "sscl"}
+
+
+def test_verdicts_name_the_file_that_was_judged(project: Path) -> None:
+    sorted_rows = project.read_text()
+    head, *rows = sorted_rows.splitlines()
+    project.write_text("\n".join([head, *reversed(rows), ""]))
+    judge_scale("digits")
+    assert judged("digits")[0].measurements == sha256(project.read_bytes()).hexdigest()
+    project.write_text(sorted_rows)
+    with pytest.raises(ReclaimError, match="not made from the present measurements"):
+        judged("digits")
 
 
 def test_a_scale_is_judged_with_its_sweeps_as_far_as_they_were_run(

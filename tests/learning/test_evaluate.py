@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -206,6 +207,26 @@ def test_what_is_measured_is_not_measured_again(
     path = evaluation_folder(tmp_path, job.recipe, job.id, "knn") / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:-1])
     assert set(finished_evaluations(tmp_path, job, run)) == {"linear", "geometry"}
+
+
+def test_the_same_run_is_measured_under_another_reading_beside(
+    trained: tuple[PretrainJob, EvaluateJob], data: Path, tmp_path: Path
+) -> None:
+    pretrained, job = trained
+    planned = ev.evaluate(pretrained, job, tmp_path, data)
+    reading, other = "knn-neighbours-1", KNN.model_copy(update={"neighbours": 1})
+    both = job.model_copy(update={
+        "protocols": {**job.protocols, reading: other},
+        "code": {**job.code, reading: job.code["knn"]},
+    })  # fmt: skip
+    made = ev.evaluate(pretrained, both, tmp_path, data)
+    assert {name: made[name] for name in planned} == planned, "nothing is measured again"
+    assert made[reading].protocol == reading
+    assert made[reading].metrics != planned["knn"].metrics
+    alone = {"protocols": {"knn": other}, "code": {"knn": job.code["knn"]}}
+    shutil.rmtree(evaluation_folder(tmp_path, job.recipe, job.id, "knn"))
+    asked = ev.evaluate(pretrained, job.model_copy(update=alone), tmp_path, data)
+    assert made[reading].metrics == asked["knn"].metrics
 
 
 def test_a_run_of_other_code_is_not_evaluated(

@@ -96,7 +96,7 @@ def measure(run: Run, results: Path, right: int, plan: Plan = PLAN) -> None:
     made = RunManifest.model_validate_json(
         (jobs.run_folder(results, run.recipe, run.id) / "run.json").read_bytes()
     )
-    for kind, protocol in job.protocols.items():
+    for kind in job.protocols:
         folder, files = jobs.evaluation_folder(results, run.recipe, run.id, kind), {}
         metrics = {"alignment": -right / 10}
         if kind == "knn":
@@ -108,7 +108,7 @@ def measure(run: Run, results: Path, right: int, plan: Plan = PLAN) -> None:
             metrics = {"top1": right / 10, "top5": 1.0}
         manifest = EvaluationManifest(
             run=run.id, recipe=run.recipe, dataset="digits", scale=SCALE, seed=run.seed,
-            protocol=kind, job=jobs.protocol_hash(job, protocol), code=job.code[kind],
+            protocol=kind, job=jobs.protocol_hash(job, kind), code=job.code[kind],
             run_manifest=content_hash(made), metrics=metrics, files=files,
         )  # fmt: skip
         write(folder / "metrics.json", manifest)

@@ -188,11 +188,14 @@ def test_what_lies_in_a_leftover_is_not_named_again(results: Path) -> None:
     assert found(results) == {f"runs/simclr/{OLDER}": clean.NO_PLAN}
 
 
-def test_what_a_living_process_holds_stays(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("job", ["", "-fine_tune", "-knn-encoder-last"])
+def test_what_a_living_process_holds_stays(
+    results: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
     edit_code(monkeypatch, ["hcl"], [])
-    write_text(results / "checkpoints" / f"{HCL}.lock", "")
+    write_text(results / "checkpoints" / f"{HCL}{job}.lock", "")
     left, before = clean.leftovers(PLAN), files(results)
-    with FileLock(results / "checkpoints" / f"{HCL}.lock"):
+    with FileLock(results / "checkpoints" / f"{HCL}{job}.lock"):
         assert clean.remove(left, results) == left
         assert files(results) == before
         shown = CliRunner().invoke(cli.app, ["clean", "--yes"])

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import ReclaimError, write
+from reclaim.records import ReclaimError, StandIn, write
 from reclaim.registry import bundle, compare, jobs
 from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
@@ -64,6 +64,25 @@ def test_the_budget_decides_between_other_metrics(
         write_drift(drift)
     assert words(pair) == {FIRST: SAME, SECOND: word, THIRD: SAME}
     assert words((pair[1], pair[0])) == {FIRST: SAME, SECOND: word, THIRD: SAME}
+
+
+def test_under_another_reading_a_protocol_drifts_as_its_kind_does(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RUNS[1].config
+    reading = {"evaluate.geometry.x=1": StandIn(config=config, protocols=("geometry-1",))}
+    plan = made_results.PLAN.model_copy(update={"readings": {config: reading}})
+    monkeypatch.setattr(made_results, "PLAN", plan)
+    write(jobs.plan_path(SCALE), plan)
+    for run in RUNS[:2]:
+        made_results.measure(run, pair[0], right=8, plan=plan)
+    shutil.rmtree(pair[1])
+    bundle_anew(pair[0])
+    shutil.copytree(*pair)
+    made_results.measure(RUNS[1], pair[0], right=9, plan=plan)
+    bundle_anew(pair[0])
+    write_drift("{knn: {top1: 0.1}, geometry: {alignment: 0.1}}")
+    assert words(pair) == {FIRST: SAME, SECOND: WITHIN, THIRD: SAME}
 
 
 def test_the_worst_metric_is_named(pair: tuple[Path, Path]) -> None:

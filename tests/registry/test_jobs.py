@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from reclaim.records import (
     Config,
@@ -20,6 +21,7 @@ from reclaim.records import (
     Run,
     RunManifest,
     SeedsWanted,
+    StandIn,
     WeightsManifest,
     content_hash,
     read,
@@ -208,12 +210,89 @@ def test_two_protocols_of_one_kind_are_refused() -> None:
         jobs.job_of(plan_of(run), run)
 
 
+def test_what_a_reading_changes_is_measured_beside_and_in_a_folder_of_its_name() -> None:
+    reading = {"evaluate.linear.encoder=last": StandIn(config=OTHER.config, protocols=("knn-2",))}
+    elsewhere = {"prior=0.2, beta=0.0": StandIn(config=FIRST.config)}
+    plan = plan_of(OTHER, FIRST, readings={OTHER.config: reading | elsewhere})
+    assert jobs.measures(plan, OTHER) == {"knn": KNN, "knn-encoder-last": MORE}
+    assert jobs.measures(plan, FIRST) == {"knn": KNN}
+    job, plain = (jobs.job_of(p, OTHER).evaluate for p in (plan, plan_of(OTHER)))
+    assert job.code["knn-encoder-last"] == job.code["knn"]
+    assert jobs.protocol_hash(job, "knn") == jobs.protocol_hash(plain, "knn")
+    parts = dict(jobs.parts_of(job))
+    assert {stage: list(part.protocols) for stage, part in parts.items()} == {
+        "evaluate": ["knn"], "reread": ["knn-encoder-last"]
+    }  # fmt: skip
+    assert dict(jobs.parts_of(plain)) == {"evaluate": plain}
+
+
+def test_two_readings_whose_evaluations_had_one_folder_are_refused() -> None:
+    read = StandIn(config=OTHER.config, protocols=("knn-2",))
+    both = {"evaluate.knn.neighbours=6": read, "evaluate.knn.neighbours.6": read}
+    with pytest.raises(ReclaimError, match="measured twice in one way"):
+        jobs.job_of(plan_of(OTHER, readings={OTHER.config: both}), OTHER)
+
+
+def test_the_folder_of_a_reading_has_a_plain_name() -> None:
+    names = {
+        "evaluate.linear.encoder=last": "linear-encoder-last",
+        "replacement=False, evaluate.linear.replacement=False":
+            "linear-replacement-False-replacement-False",
+        "evaluate.linear.lr=0.05": "linear-lr-0-05",
+        "temperature=../../up": "linear-temperature-up",
+    }  # fmt: skip
+    for reading, name in names.items():
+        assert jobs.reread_name("linear", reading) == name
+        assert jobs.PLAIN.fullmatch(name)
+
+
+# --- one process a job ---------------------------------------------------------------------------
+
+
+def test_a_reading_is_measured_beside_the_run_and_every_other(tmp_path: Path) -> None:
+    run, *beside = (
+        jobs.lock_path(tmp_path, OTHER.id, job)
+        for job in ("evaluate", "fine_tune", "knn-encoder-last", "linear-encoder-last")
+    )
+    assert run == jobs.lock_path(tmp_path, OTHER.id)
+    assert len({run, *beside}) == 4
+    assert {lock.parent for lock in beside} == {run.parent}
+
+
+def held(results: Path) -> set[str]:
+    """The locks that a process has."""
+    found = set()
+    for lock in results.glob("checkpoints/*.lock"):
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            found.add(lock.stem)
+    return found
+
+
+def test_alone_with_a_run_is_alone_with_its_readings(tmp_path: Path) -> None:
+    own = {f"{run}{job}" for run in ("a-s1", "b-s1") for job in ("", "-fine_tune")}
+    with jobs.alone_with(tmp_path, "b-s1", "a-s1", "b-s1"):
+        assert held(tmp_path) == own
+    for name in ("a-s1-knn-encoder-last", "a-s10-knn-encoder-last", "a-s10"):
+        write_text(tmp_path / f"checkpoints/{name}.lock", "")
+    jobs.evaluation_folder(tmp_path, "b", "b-s1", "linear-lr-1").mkdir(parents=True)
+    names = ("knn-encoder-last", "linear-lr-1")
+    read = {f"{run}-{name}" for run in ("a-s1", "b-s1") for name in names}
+    with jobs.alone_with(tmp_path, "b-s1", "a-s1"):
+        assert held(tmp_path) == own | read
+    with jobs.alone_with(tmp_path, "a-s10"):
+        assert held(tmp_path) == {"a-s10", "a-s10-fine_tune", "a-s10-knn-encoder-last"}
+    assert held(tmp_path) == set()
+
+
 def test_an_evaluation_depends_on_its_own_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"linear": "a", "knn": "b", "fine_tune": "c"}
     job = jobs.job_of(plan_of(OTHER), OTHER).evaluate
     job = job.model_copy(update={"protocols": dict.fromkeys(kinds, KNN), "code": kinds})
     other = job.model_copy(update={"code": kinds | {"fine_tune": "edited"}})
-    assert jobs.protocol_hash(job, KNN) == jobs.protocol_hash(other, KNN)
+    assert jobs.protocol_hash(job, "knn") == jobs.protocol_hash(other, "knn")
     part = jobs.part_of(job, jobs.EVALUATIONS["evaluate"])
     assert part == jobs.part_of(other, jobs.EVALUATIONS["evaluate"])
     assert (set(part.protocols), set(part.code)) == ({"linear", "knn"}, {"linear", "knn"})
@@ -335,6 +414,20 @@ def test_an_extension_only_grows_and_may_be_asked_for_by_number(
     assert jobs.extend_plan("tiny") == grown
 
 
+def test_readings_come_before_seeds_and_as_often_as_planned(project: Callable[..., Path]) -> None:
+    main = plan_of(OTHER, FIRST)
+    kept = {run.config: main.configs[run.config] for run in main.runs}
+    results = project(main.model_copy(update={"configs": kept}), plan_of(NEXT))
+    both = SeedsWanted(scale="tiny", configs={OTHER.config: 40}, readings={NEXT.config: 1})
+    write(results / "seeds_wanted.json", both)
+    assert [run.id for run in jobs.extend_plan("tiny", seeds=9).runs] == [NEXT.id]
+    assert jobs.added_runs("tiny") == frozenset()  # so judge looks once, as before
+    want(results, {OTHER.config: 2})
+    assert {run.id for run in jobs.extend_plan("tiny").runs} == {
+        NEXT.id, OTHER.id.replace("-s0", "-s1")
+    }  # fmt: skip
+
+
 def test_no_seed_wanted_leaves_no_file(project: Callable[..., Path]) -> None:
     results = project(plan_of(*SEVERAL))
     want(results, {OTHER.config: 2})
@@ -343,16 +436,22 @@ def test_no_seed_wanted_leaves_no_file(project: Callable[..., Path]) -> None:
     assert jobs.added_runs("tiny") == frozenset()
 
 
-def test_further_seeds_of_a_sweep_come_with_the_sweeps(project: Callable[..., Path]) -> None:
+def test_a_sweep_that_results_ask_for_comes_without_the_others(
+    project: Callable[..., Path],
+) -> None:
     main = plan_of(OTHER, FIRST)
     kept = {run.config: main.configs[run.config] for run in main.runs}
-    results = project(main.model_copy(update={"configs": kept}), plan_of(NEXT))
+    apart = [NEXT, FETCHED.model_copy(update={"variant": "epochs=2"})]
+    results = project(main.model_copy(update={"configs": kept}), plan_of(*apart))
     want(results, {NEXT.config: 2})
     jobs.extend_plan("tiny")
-    assert {run.id for run in jobs.read_plan("tiny").runs} == {
-        OTHER.id, FIRST.id, FIRST.id.replace("-s0", "-s1")
-    }  # fmt: skip
-    assert NEXT.id.replace("-s0", "-s1") in {r.id for r in jobs.read_plan("tiny", sweeps=True).runs}
+    further = {run.id.replace("-s0", "-s1") for run in (FIRST, NEXT)}
+    for sweeps in (False, True):
+        made = jobs.read_plan("tiny", sweeps)
+        there = {OTHER.id, FIRST.id, NEXT.id, *([FETCHED.id] if sweeps else [])}
+        assert {run.id for run in made.runs} == there | further
+        assert all(jobs.job_of(made, run) for run in made.runs)
+    assert jobs.added_runs("tiny") == further  # that of the sweep itself was planned before
 
 
 def test_a_claim_that_is_new_in_the_plan_is_served_by_added_seeds_too(
@@ -372,13 +471,13 @@ def test_an_extension_of_another_plan_is_refused(project: Callable[..., Path]) -
     jobs.extend_plan("tiny")
     write(jobs.plan_path("tiny"), plan_of(FIRST))
     for act in (jobs.read_plan, jobs.resolve, jobs.verify, jobs.added_runs, jobs.extend_plan):
-        with pytest.raises(ReclaimError, match=r"tiny/plan\.json: adds seeds of") as fault:
+        with pytest.raises(ReclaimError, match=r"tiny/plan\.json: adds runs of") as fault:
             act("tiny")
         assert "no longer planned; delete the file" in str(fault.value)
     write(jobs.plan_path("tiny"), plan_of(*SEVERAL))
     path = jobs.extension_path("tiny")
-    path.write_text(path.read_text().replace('"tiny"', '"small"', 1))
-    with pytest.raises(ReclaimError, match="adds seeds to the plan of 'small'; delete the file"):
+    write(path, read(path, Plan, "").model_copy(update={"scale": "small"}))
+    with pytest.raises(ReclaimError, match="adds runs to the plan of 'small'; delete the file"):
         jobs.read_plan("tiny")
     path.write_text("{")
     with pytest.raises(ReclaimError, match=r"plan\.json: not readable as JSON"):
@@ -432,7 +531,7 @@ def test_an_evaluation_counts_where_its_run_is_of_the_present_code(
     )  # fmt: skip
     measured = EvaluationManifest(
         run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol="knn",
-        job=jobs.protocol_hash(job.evaluate, KNN), code="x", run_manifest=content_hash(run),
+        job=jobs.protocol_hash(job.evaluate, "knn"), code="x", run_manifest=content_hash(run),
         metrics={"top1": 0.5}, files={},
     )  # fmt: skip
     folder = jobs.run_folder(results, "simclr", OTHER.id)

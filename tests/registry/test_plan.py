@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from reclaim.records import Config, PretrainJob, ReclaimError, read, render
 from reclaim.registry import extension, jobs, plan
-from reclaim.registry.claims import load_papers
+from reclaim.registry.claims import ValueClaim, load_papers
+from reclaim.registry.claims.files import OtherReading
 from reclaim.registry.recipes import RECIPES, knobs_of, resolve_terms
 
 SCALES = ("digits", "fashion", "paper")
@@ -144,7 +148,7 @@ def test_a_further_seed_adds_runs_and_changes_none(project: Path) -> None:
     after = plan.build_plan("digits")
     assert set(before.runs) < set(after.runs)
     assert {run.seed for run in set(after.runs) - set(before.runs)} == {3}
-    rows = extension.further(before, [(config, 3) for config in before.configs])
+    rows = extension.further(before, before, [(config, 3) for config in before.configs]).runs
     assert set(rows) == set(after.runs) - set(before.runs), "an extension has the same rows"
 
 
@@ -259,3 +263,112 @@ def test_a_config_survives_its_file() -> None:
     made = jobs.committed_plan("paper")
     for config in made.configs.values():
         assert Config.model_validate_json(render(config)) == config
+
+
+# --- other readings of a paper -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Read:
+    """A claim under another reading, from the claims by themselves: its settings at paper scale as
+    planned, what the reading says, and with what it is run."""
+
+    claim: ValueClaim
+    planned: dict[str, Any]
+    says: dict[str, Any]
+    runs: dict[str, Any]
+    reading: OtherReading
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{path.removeprefix('knobs.')}={v}" for path, v in self.says.items())
+
+
+def readings() -> Iterator[Read]:
+    """Of every claim; claims that are run alike come once."""
+    scale, seen = plan.load_scale("paper"), set()
+    given = {path: entry.value for path, entry in scale.values.items()}
+    for paper in load_papers().values():
+        for claim in paper.cells():
+            alike = (paper.id, claim.recipe, claim.dataset, claim.evaluation, str(claim.knobs))
+            knobs = {f"knobs.{knob}": value for knob, value in claim.knobs.items()}
+            place = {"dataset.name": claim.dataset}
+            planned = given | place | paper.settings(claim.recipe, claim.dataset) | knobs
+            for path, value in paper.protocol_of(claim.recipe, claim.dataset).items():
+                for reading in value.readings if path not in knobs and alike not in seen else ():
+                    says = {path: reading.value, **reading.also}
+                    sets = {p: v for p, v in says.items() if p[:6] != "facts." and p not in knobs}
+                    recipe = reading.recipe or claim.recipe
+                    own = given | place | paper.settings(recipe, claim.dataset) | knobs
+                    yield Read(claim, planned, says, own | sets, reading)
+            seen.add(alike)
+
+
+def test_each_reading_that_can_be_run_is_planned() -> None:
+    made = jobs.committed_plan("paper", sweeps=True)
+    run_of = {claim: run for run in reversed(made.runs) for claim in run.claims}
+    first = {run.config: run for run in reversed(made.runs)}
+    count = 0
+    for one in readings():
+        known, kind = made.readings[run_of[one.claim.id].config], one.claim.evaluation
+        recipe = one.reading.recipe or one.claim.recipe
+        nothing = one.reading.recipe is None and all(path[:6] == "facts." for path in one.says)
+        if one.reading.no_run or nothing:
+            assert one.name not in known
+            continue
+        stands = first[known[one.name].config]
+        config = plan.resolve_config("paper", recipe, one.runs)
+        assert made.configs[stands.config] == config
+        [protocol] = plan.resolve_protocols(one.runs, [kind])
+        [planned] = plan.resolve_protocols(one.planned, [kind])
+        same = stands.config == run_of[one.claim.id].config and protocol != planned
+        folder = jobs.reread_name(kind, one.name) if same else kind
+        assert jobs.measures(made, stands)[folder] == protocol
+        count += 1
+    assert count > 300
+
+
+def test_numbers_with_a_reading_that_nothing_here_runs_are_named() -> None:
+    never: dict[tuple[str, str, str], set[str]] = {}
+    for one in readings():
+        facts = all(path[:6] == "facts." for path in one.says)
+        if facts and one.reading.recipe is None and one.reading.no_run is None:
+            place = one.claim.paper, one.claim.recipe, one.claim.dataset
+            never.setdefault(place, set()).add(one.name)
+    claims = [claim for paper in load_papers().values() for claim in paper.cells()]
+    places = {claim.id: (claim.paper, claim.recipe, claim.dataset) for claim in claims}
+    expected = {name: never[place] for name, place in places.items() if place in never}
+    assert {name: set(r) for name, r in plan.with_unrunnable_readings().items()} == expected
+    assert 0 < len(expected) < len(claims) / 2
+
+
+def test_what_no_run_can_take_is_said_and_true() -> None:
+    """A queue that the batch does not divide."""
+    [queue] = {read.says["twin.queue"]: read for read in readings()
+               if read.reading.no_run and "twin.queue" in read.says}.values()  # fmt: skip
+    with pytest.raises(ReclaimError, match="no multiple of the batch"):
+        plan.resolve_config("paper", queue.claim.recipe, queue.planned | queue.says)
+
+
+def test_a_row_of_a_sweep_keeps_its_own_knob_under_a_reading_that_sets_it_besides() -> None:
+    """SSCL with other numbers of synthetic negatives: the reading is 64 hardest and 32 of them."""
+    [paper] = [paper for paper in load_papers().values() if paper.id == "dong2024"]
+    name = "hardest=64, synthetics=32"
+    found = {
+        knobs: next(r for r in paper.readings("sscl", "cifar10", knobs) if r.name == name).settings
+        for knobs in ((), ("synthetics",))
+    }
+    assert found[()] == {"knobs.hardest": 64, "knobs.synthetics": 32}
+    assert found["synthetics",] == {"knobs.hardest": 64}
+    assert name not in [r.name for r in paper.readings("sscl", "cifar10", ("hardest",))]
+
+
+def test_a_scale_of_transfer_plans_no_readings_of_papers(project: Path) -> None:
+    assert not jobs.committed_plan("fashion", sweeps=True).readings
+    spoil(
+        project / "workflow/scales/digits.yaml", "transfer: true", "transfer: true\nreadings: true"
+    )
+    with pytest.raises(
+        ReclaimError, match=r"digits\.yaml.*charges no paper, so it has no readings"
+    ):
+        plan.build_plan("digits")

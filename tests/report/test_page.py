@@ -12,7 +12,7 @@ from reclaim.inference.controls import controls
 from reclaim.inference.verdicts import judge
 from reclaim.records import Verdicts
 from reclaim.registry.claims import Paper
-from reclaim.report.page import write_report
+from reclaim.report.page import moved, write_report
 from reclaim.report.standing import recipe_order, standing, tally
 from tests.inference.made_up import BASE, frame_of, papers, plan_of
 
@@ -253,3 +253,9 @@ def test_stale_claims_are_marked_and_counted(made: Evidence, tmp_path: Path) -> 
     for claim in kinds.values():
         row = text.split(f'id="{claim}"')[1].split("stale:")[0]
         assert "data-claim" not in row
+
+
+def test_a_sweep_measured_under_another_reading_too_is_named_by_its_own_protocols() -> None:
+    clear = {"planned_low": 0.5, "planned_high": 1.0}
+    cells = {("linear", "top1"): clear, ("linear-encoder-last", "top1"): clear}
+    assert moved({"recipe": "sscl", "variant": "k=2"}, cells) == "sscl k=2 (linear)"

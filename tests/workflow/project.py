@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reclaim.records import Plan, Run, render
+from reclaim.records import SEAL, Plan, Run, render
 from reclaim.registry import plan
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +160,14 @@ class Project(Checkout):
         there = {run.id for run in kept}
         swept = [run for run in apart.runs if run.recipe == SWEPT and run.init in there]
         self.cut(apart, "tiny.sweeps", swept[:1])
+
+    def edit_plan(self, old: str, new: str) -> None:
+        """Edit the plan of the scale as a text, and give it the checksum of what it says then."""
+        path = self.folder / "workflow/plans/tiny.json"
+        self.edit("workflow/plans/tiny.json", old, new)
+        values = json.loads(path.read_text(encoding="utf-8"))
+        del values[SEAL]
+        path.write_text(render(Plan.model_validate(values)), encoding="utf-8")
 
     def add_claim(self) -> None:
         """A claim that no run has to serve: `liu2024:s0_added`."""

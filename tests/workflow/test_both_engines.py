@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -127,30 +128,6 @@ def clone(project: Project, folder: Path) -> Checkout:
     return Checkout(folder)
 
 
-def test_a_clone_with_pulled_results_is_adopted_and_stale_runs_are_not(
-    project: Project, tmp_path: Path
-) -> None:
-    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
-    project.run("dvc", "push")
-    project.run("git", "commit", "-qam", "a remote")
-    fresh = clone(project, tmp_path / "clone")
-    fresh.run("dvc", "pull")
-    before = fresh.trained()
-    assert set(before) == set(project.trained())
-    adopt = ("make", "adopt", "READY=", "SCALE=tiny")
-    fresh.run(*adopt)
-    assert "Nothing to be done" in fresh.snakemake()
-    assert fresh.repro() == ["resolve"]
-    assert fresh.trained() == before
-    fresh.run("reclaim", "verify", "results/tiny")
-    fresh.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
-    done = fresh.start(*adopt)
-    assert done.returncode != 0
-    assert "1 of 7 runs are missing, damaged or of other code, the first hcl-" in done.stderr
-    assert fresh.planned()["pretrain"] == 1
-    assert "trained by other code" in fresh.start("reclaim", "gather", "--scale", "tiny").stderr
-
-
 SERVER = """
 import boto3, sys
 from moto.server import ThreadedMotoServer
@@ -179,15 +156,77 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         process.stdin.close()
 
 
-def test_results_go_through_an_s3_server(project: Project, server: str, tmp_path: Path) -> None:
-    project.run("dvc", "remote", "add", "s3", "s3://results/tiny")
-    project.run("dvc", "remote", "modify", "s3", "endpointurl", server)
+def copied(project: Project, fresh: Checkout, request: pytest.FixtureRequest) -> None:
+    """The folder of results, as somebody hands it on."""
+    shutil.copytree(project.folder / "results", fresh.folder / "results", dirs_exist_ok=True)
+
+
+def from_a_folder(project: Project, fresh: Checkout, request: pytest.FixtureRequest) -> None:
+    """By DVC, from a remote that is a local folder."""
+    store = str(request.getfixturevalue("tmp_path") / "store")
+    for checkout in (project, fresh):
+        checkout.run("dvc", "remote", "add", "--local", "folder", store)
+    project.run("dvc", "push", "--remote", "folder")
+    fresh.run("dvc", "pull", "--remote", "folder")
+
+
+def from_s3(project: Project, fresh: Checkout, request: pytest.FixtureRequest) -> None:
+    """By DVC, from S3."""
+    server = request.getfixturevalue("server")
+    for checkout in (project, fresh):
+        checkout.run("dvc", "remote", "add", "--local", "s3", "s3://results/tiny")
+        checkout.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", server)
     project.run("dvc", "push", "--remote", "s3")
-    project.run("git", "commit", "-qam", "another remote")
-    fresh = clone(project, tmp_path / "clone")
     fresh.run("dvc", "pull", "--remote", "s3")
-    pulled = [path for path in (fresh.folder / "results").rglob("*") if path.is_file()]
-    assert {path.name for path in pulled} >= {"run.json", "predictions.parquet", "bundle.json"}
-    for path in pulled:
+
+
+ADOPT = ("make", "adopt", "READY=", "SCALE=tiny")
+STALE = r"1 of \d runs are missing, damaged or of other code, the first hcl-"
+
+
+@pytest.mark.parametrize("restored", [copied, from_a_folder, from_s3])
+def test_a_clone_with_restored_results_is_adopted_and_stale_runs_are_not(
+    restored: Callable[[Project, Checkout, pytest.FixtureRequest], None],
+    project: Project, tmp_path: Path, request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    fresh = clone(project, tmp_path / "clone")
+    restored(project, fresh, request)
+    before = same_files(project, fresh)
+    fresh.run(*ADOPT)
+    assert "Nothing to be done" in fresh.snakemake()
+    assert fresh.repro() == ["resolve"]
+    assert fresh.trained() == before
+    fresh.run("reclaim", "verify", "results/tiny")
+    fresh.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
+    refused = fresh.start(*ADOPT)
+    assert refused.returncode != 0
+    assert re.search(STALE, refused.stderr)
+
+
+def same_files(project: Project, fresh: Checkout) -> dict[str, tuple[int, int]]:
+    """The runs of a clone, of which every file that came is as it was there."""
+    came = [path for path in (fresh.folder / "results").rglob("*") if path.is_file()]
+    assert {path.name for path in came} >= {"run.json", "predictions.parquet", "bundle.json"}
+    for path in came:
         there = project.folder / path.relative_to(fresh.folder)
         assert path.read_bytes() == there.read_bytes()
+    return fresh.trained()
+
+
+def test_after_certifying_neither_engine_has_anything_to_train_or_measure(
+    project: Project,
+) -> None:
+    """An edit that changes no bit; the witness of `workflow/recertify.py` is truly trained."""
+    project.snakemake()
+    before = project.trained()
+    project.edit("src/reclaim/learning/steps.py", "weight = (share *", "weight = (1.0 * share *")
+    assert project.planned()["pretrain"] == 1
+    assert "trained by other code" in project.start("reclaim", "gather", "--scale", "tiny").stderr
+    said = project.run("python", "workflow/recertify.py", "tiny", "--jobs", "1", "--device", "cpu")
+    [row] = [run for run in project.plan.runs if run.recipe == "hcl"]
+    assert f"1 runs and {len(row.protocols)} evaluations carried over" in said
+    assert not {"pretrain", "evaluate", "fine_tune"} & set(project.planned())
+    project.run(*ADOPT)
+    assert project.planned() == {}
+    assert set(json.loads(project.run("dvc", "status", "--json"))) == {"resolve"}
+    assert project.trained() == before

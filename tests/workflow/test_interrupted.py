@@ -64,7 +64,7 @@ def test_a_failed_job_leaves_its_checkpoints_and_all_that_was_made(project: Proj
     assert done.returncode != 0
     assert "defines no 'debias'" in done.stdout + done.stderr
     project.edit("src/reclaim/learning/steps.py", "def mended(", "def debias(")
-    project.edit("workflow/plans/tiny.json", '"lr": 0.1', '"lr": 1e30')
+    project.edit_plan('"lr": 0.1', '"lr": 1e30')
     assert project.start(*start).returncode != 0
     keep.mkdir(exist_ok=True)
     (keep / "000000000001.pt").write_bytes(b"not whole")

@@ -84,3 +84,31 @@ rule fine_tune:
         scale=PLAN.scale,
     shell:
         "reclaim evaluate {params.run} --scale {params.scale} --protocol fine_tune > {log} 2>&1"
+
+
+rule reread:
+    input:
+        job=f"{RESULTS}/jobs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.reread.json",
+        run=f"{RESULTS}/runs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/run.json",
+    output:
+        update(
+            f"{RESULTS}/evaluations/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}/{{reading}}/metrics.json"
+        ),
+    log:
+        f"{RESULTS}/logs/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.{{reading}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{recipe}}/{{recipe}}-{{dataset}}-{{tail}}.{{reading}}.tsv"
+    conda:
+        "../../envs/reclaim.yaml"
+    threads: 1
+    resources:
+        gpu=GPUS,
+        gpu_mem_mb=gpu_memory,
+        mem_mb=memory,
+        runtime=1440 if GPUS else 60,
+    params:
+        run="{recipe}-{dataset}-{tail}",
+        scale=PLAN.scale,
+    shell:
+        "reclaim evaluate {params.run} --scale {params.scale} --protocol {wildcards.reading}"
+        " > {log} 2>&1"

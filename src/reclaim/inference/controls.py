@@ -82,9 +82,10 @@ class Measured:
     @classmethod
     def of(cls, measurements: pd.DataFrame, plan: Plan) -> Measured:
         """Join a plan with its measurements; what it does not plan is left out."""
-        columns = ["run", "protocol", "metric", "value"]
+        names = ("run", "protocol", "metric", "value")
+        columns = (measurements[name].tolist() for name in names)
         found: dict[str, list[tuple[str, str, float]]] = {}
-        for run, protocol, metric, value in measurements[columns].itertuples(index=False):
+        for run, protocol, metric, value in zip(*columns, strict=True):
             found.setdefault(run, []).append((protocol, metric, value * points(metric)))
         values: dict[str, Cells] = {}
         for planned in plan.runs:

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from reclaim import records
 from reclaim.records import REHEARSAL, SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError, Run
+from reclaim.registry.jobs import measures
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 COLUMNS = (
     "schema_version", "scale", "run", "recipe", "dataset", "seed", "protocol", "metric", "value",
@@ -57,7 +60,7 @@ def gather(
 
 def expected_of(plan: Plan) -> list[tuple[str, str]]:
     """What a plan asks to be measured: (run id, protocol) as the evaluations' folders name them."""
-    return [(run.id, plan.protocols[name].kind) for run in plan.runs for name in run.protocols]
+    return [(run.id, name) for run in plan.runs for name in measures(plan, run)]
 
 
 def rows_of(path: Path, scale: str) -> list[tuple[object, ...]]:
@@ -145,19 +148,25 @@ def check_values(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     refuse(path, outside, frame, "an accuracy lies in [0, 1]", "value")
     twice = frame.duplicated(["run", "protocol", "metric"])
     refuse(path, twice, frame, "a second row for the same run, protocol and metric", "run")
-    for column in ("scale", "recipe", "dataset", "seed"):
-        first = frame.groupby("run")[column].transform("first")
-        refuse(path, frame[column] != first, frame, f"the run has another {column} above", column)
+    alike = ["scale", "recipe", "dataset", "seed"]
+    first = frame.groupby("run")[alike].transform("first")
+    for column in alike:
+        other = frame[column] != first[column]
+        refuse(path, other, frame, f"the run has another {column} above", column)
     return frame.assign(schema_version=SCHEMA_VERSION, seed=seed.astype(int), value=value)
 
 
 def refuse(
-    path: Path, bad: pd.Series[bool], frame: pd.DataFrame, what: str, column: str | None = None
+    path: Path,
+    bad: pd.Series[bool] | NDArray[np.bool_],
+    frame: pd.DataFrame,
+    what: str,
+    column: str | None = None,
 ) -> None:
     """Raise ReclaimError for the first row where `bad` is true, quoting the cell of `column`."""
     if not bad.any():
         return
-    row = int(bad.to_numpy().argmax())
+    row = list(bad).index(True)
     given = "" if column is None else f" (given {frame[column].iloc[row]!r})"
     raise ReclaimError(f"{path}: line {row + 2}: {what}{given}; {REMEDY}")
 
@@ -169,13 +178,17 @@ def check_planned(path: Path, frame: pd.DataFrame, plan: Plan) -> None:
     does not have or describes otherwise, a run without a metric that its config's other runs have,
     a seed that is missing before one that is there. What sweeps left unfinished is no gap.
     """
-    by_id = {run.id: run for run in plan.runs}
-    unplanned = f"a measurement without a run in the plan of {plan.scale!r}"
+    import numpy as np
+
     refuse(path, frame["scale"] != plan.scale, frame, f"the plan is of {plan.scale!r}", "scale")
-    refuse(path, ~frame["run"].isin(by_id), frame, unplanned, "run")
+    by_id = {run.id: run for run in plan.runs}
+    runs = [by_id.get(name) for name in frame["run"].tolist()]
+    unplanned = f"a measurement without a run in the plan of {plan.scale!r}"
+    refuse(path, np.array([run is None for run in runs]), frame, unplanned, "run")
     for column in ("recipe", "dataset", "seed"):
-        planned = frame["run"].map({name: getattr(run, column) for name, run in by_id.items()})
-        refuse(path, frame[column] != planned, frame, f"the plan has another {column}", column)
+        pairs = zip(frame[column].tolist(), runs, strict=True)
+        other = np.array([given != getattr(run, column) for given, run in pairs])
+        refuse(path, other, frame, f"the plan has another {column}", column)
     check_seeds(path, frame, plan)
 
 

@@ -5,12 +5,12 @@ Such results count for nothing until they are made again or their runs are certi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reclaim.records import Plan, Verdicts
 from reclaim.registry.claims import Claim, Paper, ValueClaim
-from reclaim.registry.jobs import RESULTS, stale
+from reclaim.registry.jobs import RESULTS, reread_name, stale
 
 MARK = "stale: "
 Stale = Mapping[tuple[str, str], str]
@@ -19,16 +19,17 @@ Stale = Mapping[tuple[str, str], str]
 def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[str, str]:
     """Why a claim is stale, by claim id: a number's run or its baseline's is, or a statement's.
 
-    `found` is what `registry.jobs.stale` says of the plan, by run and kind of protocol.
+    Or one that stands for these under another reading of the paper, which is named then. `found`
+    is what `registry.jobs.stale` says of the plan, by run and folder.
     """
-    served = [(claim, run.id) for run in plan.runs for claim in run.claims]
-    numbers = {claim.id: claim for paper in papers.values() for claim in paper.cells()}
-    known = [(numbers[claim], run) for claim, run in served if claim in numbers]
-    whys = {
-        (claim.paper, claim.cell): found[run, claim.evaluation]
-        for claim, run in known
-        if (run, claim.evaluation) in found
-    }
+    if not found:
+        return {}
+    whys: dict[tuple[str, str], str] = {}
+    for paper in papers.values():
+        for claim in paper.cells():
+            for measured, under in _measured(claim, paper, plan):
+                if measured in found:
+                    whys.setdefault((claim.paper, claim.cell), found[measured] + under)
     return {
         claim.id: whys[claim.paper, cell]
         for paper in papers.values()
@@ -36,6 +37,26 @@ def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[
         for cell in rests_on(claim)
         if (claim.paper, cell) in whys
     }
+
+
+def _measured(claim: ValueClaim, paper: Paper, plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
+    """The evaluations (run, folder) that a number is judged by: its own, then its readings'.
+
+    With each what to say of its reading.
+    """
+    served = [run for run in plan.runs if claim.id in run.claims]
+    for run in served:
+        yield (run.id, claim.evaluation), ""
+    for reading in paper.readings(claim.recipe, claim.dataset, claim.knobs):
+        for config in dict.fromkeys(run.config for run in served):
+            read = plan.readings.get(config, {}).get(reading.name)
+            if read is None:
+                continue
+            own = read.config == config
+            folder = reread_name(claim.evaluation, reading.name) if own else claim.evaluation
+            for run in plan.runs:
+                if run.config == read.config:
+                    yield (run.id, folder), f", under {reading.name}"
 
 
 def rests_on(claim: Claim) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def _curves(plan: Plan, folder: Path, runs: Collection[str]) -> Iterator[pd.Data
 def write_summary(folder: Path, plan: Plan, verdicts: Verdicts, measured: pd.DataFrame) -> Path:
     """Write summary.json from a plan's verdicts and measurements."""
     planned = {run.id for run in plan.runs if not run.variant}
-    made = summary(verdicts.verdicts, measured[measured["run"].isin(planned)])
+    rows = [run in planned for run in measured["run"].tolist()]
+    made = summary(verdicts.verdicts, measured[rows])
     records.write_text(folder / SUMMARY, json.dumps(made, indent=1) + "\n")
     return folder / SUMMARY
 

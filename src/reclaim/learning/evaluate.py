@@ -26,7 +26,6 @@ from reclaim.records import (
     KnnProtocol,
     LinearProtocol,
     PretrainJob,
-    Protocol,
     ReclaimError,
     RunManifest,
     content_hash,
@@ -70,28 +69,28 @@ def evaluate(
             images = load_images(job.dataset, where, data)
             for name, protocol in missing.items():
                 frozen = load_frozen(pretrained, results, protocol, images, where)
-                made[name] = _measure(frozen, pretrained, protocol, job, run, results)
+                made[name] = _measure(name, frozen, pretrained, job, run, results)
     return made
 
 
 def _measure(
+    name: str,
     frozen: Frozen,
     pretrained: PretrainJob,
-    protocol: Protocol,
     job: EvaluateJob,
     run: RunManifest,
     results: Path,
 ) -> EvaluationManifest:
-    kind, done = protocol.kind, protocol_hash(job, protocol)
-    folder = evaluation_folder(results, job.recipe, job.id, kind)
+    protocol, done = job.protocols[name], protocol_hash(job, name)
+    folder = evaluation_folder(results, job.recipe, job.id, name)
     keep = Checkpoints(
-        checkpoint_folder(results, f"{job.id}-{kind}"), content_hash([done, content_hash(run)])
+        checkpoint_folder(results, f"{job.id}-{name}"), content_hash([done, content_hash(run)])
     )
     files = {}
     if isinstance(protocol, GeometryProtocol):
         metrics = geometry(frozen, protocol)
     else:
-        scores = _scores(frozen, protocol, f"{job.id} {kind}", pretrained.config.precision, keep)
+        scores = _scores(frozen, protocol, f"{job.id} {name}", pretrained.config.precision, keep)
         table = predictions(scores, frozen.images.test_labels)
         metrics = accuracies(table)
         write_bytes(folder / "predictions.parquet", table.to_parquet(index=False))
@@ -102,9 +101,9 @@ def _measure(
         dataset=job.dataset.name,
         scale=run.scale,
         seed=job.seed,
-        protocol=kind,
+        protocol=name,
         job=done,
-        code=job.code[kind],
+        code=job.code[name],
         run_manifest=content_hash(run),
         metrics=metrics,
         files=files,

@@ -10,12 +10,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from reclaim.records import (
     EvaluationManifest,
@@ -218,7 +217,7 @@ def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
     held = []
     for item in left:
         try:
-            with _alone(folder, item.run):
+            with jobs.alone_with(folder, *filter(None, [item.run]), wait=False):
                 if item.look is not None and not item.look():
                     held.append(item)
                     continue
@@ -230,14 +229,3 @@ def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
                 f"{item.path}: cannot remove: {error.strerror or error}; mend the permissions"
             ) from error
     return held
-
-
-@contextmanager
-def _alone(folder: Path, run: str) -> Iterator[None]:
-    """No process works on the run meanwhile. Raises Timeout if one does."""
-    with ExitStack() as stack:
-        for job in jobs.EVALUATIONS if run else ():
-            path = jobs.lock_path(folder, run, job)
-            if path.exists():
-                stack.enter_context(FileLock(path, timeout=0))
-        yield

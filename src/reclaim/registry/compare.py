@@ -50,14 +50,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Measured:
-    """A run and its evaluations by kind of protocol, as one bundle holds them."""
+    """A run and its evaluations by the names of their folders, as one bundle holds them."""
 
     folder: Path
     manifest: RunManifest
     evaluations: Mapping[str, EvaluationManifest]
 
     def folder_of(self, kind: str) -> Path:
-        """Where the evaluation by a kind of protocol lies."""
+        """Where an evaluation lies."""
         return evaluation_folder(self.folder, self.manifest.recipe, self.manifest.id, kind)
 
 
@@ -81,11 +81,11 @@ def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
 
 
 def budget_of(scale: str, drift: Path = DRIFT) -> Budget:
-    """The largest difference that drift made in each metric, by protocol; empty if not measured.
+    """The largest difference that drift made in each metric, by kind; empty if not measured.
 
     Raises ReclaimError for a file that is not a table of numbers.
     """
-    if not drift.is_file():
+    if not drift.exists():
         return {}
     value = read_yaml(drift).value
     try:
@@ -160,14 +160,18 @@ class Gap:
 
 
 def _gaps(ours: Measured, theirs: Measured, budget: Budget) -> Iterator[Gap]:
-    """The metrics that differ; one that is missing differs from all numbers."""
-    for kind, evaluation in ours.evaluations.items():
-        first, second = evaluation.metrics, theirs.evaluations[kind].metrics
+    """The metrics that differ; one that is missing differs from all numbers.
+
+    What another reading changes of a kind of protocol drifts as that kind does.
+    """
+    for name, evaluation in ours.evaluations.items():
+        first, second = evaluation.metrics, theirs.evaluations[name].metrics
         for metric in sorted(set(first) | set(second)):
             pair = first.get(metric, nan), second.get(metric, nan)
             if pair[0] != pair[1]:
-                allowed = budget.get(kind, {}).get(metric, 0.0) if not isnan(sum(pair)) else 0.0
-                yield Gap(kind, metric, *pair, allowed)
+                drift = budget.get(name.partition("-")[0], {}).get(metric, 0.0)
+                allowed = 0.0 if isnan(sum(pair)) else drift
+                yield Gap(name, metric, *pair, allowed)
 
 
 def _same_bits(ours: Measured, theirs: Measured) -> bool:

@@ -7,11 +7,12 @@ changes, so the files are rewritten only where their content differs.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +49,12 @@ WEIGHTS = RESULTS / "weights"
 ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
 EVALUATIONS = {"evaluate": ("linear", "knn", "geometry"), "fine_tune": ("fine_tune",)}
 """The kinds of protocol by the job that measures them: editing one job's code leaves the other."""
+REREAD = "reread"  # the job that measures by what other readings of a paper change in protocols
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run's jobs: `evaluate` is all of it, a file for each of `EVALUATIONS` has its part."""
+    """A run's jobs: `evaluate` is all of it; a file for each job of `parts_of` has its part."""
 
     pretrain: PretrainJob
     evaluate: EvaluateJob
@@ -69,7 +71,7 @@ def plan_path(scale: str, sweeps: bool = False) -> Path:
 
 
 def extension_path(scale: str, results: Path = RESULTS) -> Path:
-    """Where the further seeds of a scale lie: beside its results, and not in git."""
+    """Where the further runs of a scale lie: beside its results, and not in git."""
     return results / scale / "plan.json"
 
 
@@ -84,31 +86,31 @@ def committed_plan(scale: str, sweeps: bool = False) -> Plan:
     if scale not in known:
         if not PLANS.is_dir():
             raise ReclaimError(f"{PLANS}: not found; run reclaim in the project's top folder")
-        raise ReclaimError(f"unknown scale {scale!r}; planned: {', '.join(known)}")
+        raise ReclaimError(f"unknown scale {scale!r}; planned: {', '.join(known)} ({PLANS})")
     remedy = f"run `reclaim plan --scale {scale}`"
     plan = read(plan_path(scale), Plan, remedy)
-    if not sweeps or not plan_path(scale, sweeps=True).is_file():
+    if not sweeps or not plan_path(scale, sweeps=True).exists():
         return plan
     return _united(plan, read(plan_path(scale, sweeps=True), Plan, remedy))
 
 
 def read_plan(scale: str, sweeps: bool = False, results: Path = RESULTS) -> Plan:
-    """What is to be run: the committed plan and, after it, the seeds that results asked for.
+    """What is to be run: the committed plan and, after it, the runs that results asked for.
 
-    Raises ReclaimError for a scale without a plan, or seeds of a config that it no longer has.
+    Raises ReclaimError for a scale without a plan, or runs of a config that it no longer has.
     """
     plan = committed_plan(scale, sweeps)
     extension = _extension(scale, results)
     if extension is None:
         return plan
-    rows = [(run.config, run.seed) for run in extension.runs if run.config in plan.configs]
-    return plan.model_copy(update={"runs": (*plan.runs, *further(plan, rows))})
+    asked = [(run.config, run.seed) for run in extension.runs]
+    return _united(plan, further(plan, committed_plan(scale, sweeps=True), asked))
 
 
 def _extension(scale: str, results: Path) -> Plan | None:
-    """The further seeds of a scale, if there are any; all its configs are still planned."""
+    """The further runs of a scale, if there are any; all their configs are still planned."""
     path = extension_path(scale, results)
-    if not path.is_file():
+    if not path.exists():
         return None
     remedy = (
         f"delete the file, then `reclaim judge --scale {scale}` and "
@@ -116,39 +118,43 @@ def _extension(scale: str, results: Path) -> Plan | None:
     )
     extension = read(path, Plan, remedy)
     if extension.scale != scale:
-        raise ReclaimError(f"{path}: adds seeds to the plan of {extension.scale!r}; {remedy}")
+        raise ReclaimError(f"{path}: adds runs to the plan of {extension.scale!r}; {remedy}")
     planned = {run.config for run in committed_plan(scale, sweeps=True).runs}
     for run in extension.runs:
         if run.config not in planned:
             raise ReclaimError(
-                f"{path}: adds seeds of {run.config}, which is no longer planned; {remedy}"
+                f"{path}: adds runs of {run.config}, which is no longer planned; {remedy}"
             )
     return extension
 
 
 def added_runs(scale: str, results: Path = RESULTS) -> frozenset[str]:
-    """The ids of the runs that were added to the plan of a scale because of its results."""
+    """The ids of the seeds that were added to the plan of a scale because of its results."""
     planned = {run.id for run in committed_plan(scale, sweeps=True).runs}
     runs = read_plan(scale, sweeps=True, results=results).runs
     return frozenset(run.id for run in runs) - planned
 
 
 def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -> Plan:
-    """Write the extension that gives open claims the seeds they want; it only ever grows.
+    """Write the extension that gives claims the runs they want; it only ever grows.
 
-    With `seeds` every config that such a claim needs gets so many in all instead. Raises
-    ReclaimError for verdicts that are not there or speak about other configs than are planned.
+    Readings that were not measured come first, alone: seeds that are added as well would turn every
+    interval of the scale into a sequence. With `seeds` every config that an open claim needs gets
+    so many in all instead. Raises ReclaimError for verdicts that are not there or speak about other
+    configs than are planned.
     """
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "seeds_wanted.json"
-    plan, before = committed_plan(scale, sweeps=True), _extension(scale, results)
+    plan, whole = committed_plan(scale), committed_plan(scale, sweeps=True)
+    before = _extension(scale, results)
     wanted = read(path, SeedsWanted, remedy)
-    planned = {run.config for run in plan.runs}
-    if wanted.scale != scale or (gone := sorted(set(wanted.configs) - planned)):
+    planned = {run.config for run in whole.runs}
+    if wanted.scale != scale or (gone := sorted({*wanted.configs, *wanted.readings} - planned)):
         what = gone[0] if wanted.scale == scale else f"the scale {wanted.scale!r}"
         raise ReclaimError(f"{path}: speaks about {what}, which is not planned; {remedy}")
-    counts = {config: seeds or count for config, count in wanted.configs.items()}
-    extension = extend(plan, counts, before)
+    asked = {config: seeds or count for config, count in wanted.configs.items()}
+    counts = wanted.readings or asked
+    extension = extend(plan, whole, counts, before)
     if extension.runs:
         write_text_if_changed(extension_path(scale, results), render(extension))
     return extension
@@ -162,6 +168,7 @@ def _united(plan: Plan, apart: Plan) -> Plan:
         update={
             "configs": {**apart.configs, **plan.configs},
             "protocols": {**apart.protocols, **plan.protocols},
+            "readings": {**apart.readings, **plan.readings},
             "not_run": {c: why for c, why in plan.not_run.items() if c not in served},
             "runs": (*plan.runs, *(run for run in apart.runs if run.id not in there)),
         }
@@ -172,7 +179,7 @@ def job_of(plan: Plan, run: Run) -> Job:
     """The jobs of one row.
 
     Raises ReclaimError for a name that the plan does not explain or that is no plain one (folders
-    are named by them), or two protocols of one kind: an evaluation's folder is named by its kind.
+    are named by them), or two protocols whose evaluations had one folder.
     """
     for name in (run.id, run.recipe, run.dataset, (run.init or "none").removeprefix("weights/")):
         if not PLAIN.fullmatch(name):
@@ -182,19 +189,13 @@ def job_of(plan: Plan, run: Run) -> Job:
             )
     try:
         config = plan.configs[run.config]
-        chosen = [plan.protocols[name] for name in run.protocols]
+        protocols = measures(plan, run)
         init_job = None if run.init is None else _init_job(plan, run.init)
     except KeyError as error:
         raise ReclaimError(
             f"{plan_path(plan.scale)}: run {run.id} names {error}, which is not in it; "
             f"run `reclaim plan --scale {plan.scale}`"
         ) from error
-    protocols = {protocol.kind: protocol for protocol in chosen}
-    if len(protocols) < len(chosen):
-        raise ReclaimError(
-            f"{plan_path(plan.scale)}: run {run.id} is measured twice in one way: "
-            f"{', '.join(run.protocols)}; give one of its claims a setting of its own"
-        )
     return Job(
         PretrainJob(
             id=run.id, recipe=run.recipe, seed=run.seed, init=run.init, init_job=init_job,
@@ -203,9 +204,45 @@ def job_of(plan: Plan, run: Run) -> Job:
         EvaluateJob(
             id=run.id, recipe=run.recipe, seed=run.seed, protocols=protocols,
             dataset=config.dataset.model_copy(update={"part": 0}),
-            code={kind: evaluate_code(kind) for kind in protocols},
+            code={name: evaluate_code(protocol.kind) for name, protocol in protocols.items()},
         ),
     )  # fmt: skip
+
+
+def measures(plan: Plan, run: Run) -> dict[str, Protocol]:
+    """What measures a run, by the name of the folder: its own protocols by their kinds.
+
+    What another reading changes of one is named by kind and reading: `linear-encoder-last`. Raises
+    KeyError for a protocol that the plan does not have, and ReclaimError for two of one name.
+    """
+    named: list[tuple[str, str]] = [(plan.protocols[name].kind, name) for name in run.protocols]
+    named += [
+        (reread_name(plan.protocols[name].kind, reading), name)
+        for reading, read in plan.readings.get(run.config, {}).items()
+        for name in read.protocols
+    ]
+    found = {folder: plan.protocols[name] for folder, name in named}
+    if len(found) < len(named):
+        raise ReclaimError(
+            f"{plan_path(plan.scale)}: run {run.id} is measured twice in one way: "
+            f"{', '.join(name for _, name in named)}; give one of its claims a setting of its own"
+        )
+    return found
+
+
+def reread_name(kind: str, reading: str) -> str:
+    """The plain name of what a reading changes of a kind of protocol, as `linear-encoder-last`."""
+    words = re.sub(r"\W+", " ", re.sub(r"evaluate\.\w+\.", "", reading), flags=re.ASCII)
+    return "-".join([kind, *words.split()])
+
+
+def parts_of(job: EvaluateJob) -> Iterator[tuple[str, EvaluateJob]]:
+    """The parts of a job that are done apart, each by its name; those that measure something."""
+    planned = {name for name, protocol in job.protocols.items() if name == protocol.kind}
+    chosen = {stage: planned.intersection(kinds) for stage, kinds in EVALUATIONS.items()}
+    for stage, names in (chosen | {REREAD: job.protocols.keys() - planned}).items():
+        if names:
+            yield stage, part_of(job, names)
 
 
 def _init_job(plan: Plan, init: str) -> str | None:
@@ -223,11 +260,11 @@ def is_fetched(init: str) -> bool:
     return init.startswith("weights/")
 
 
-def part_of(job: EvaluateJob, kinds: Collection[str]) -> EvaluateJob:
-    """The part of a job that measures by some kinds of protocol."""
-    protocols = {kind: protocol for kind, protocol in job.protocols.items() if kind in kinds}
+def part_of(job: EvaluateJob, names: Collection[str]) -> EvaluateJob:
+    """The part of a job that measures by some of its protocols."""
+    protocols = {name: protocol for name, protocol in job.protocols.items() if name in names}
     return job.model_copy(
-        update={"protocols": protocols, "code": {kind: job.code[kind] for kind in protocols}}
+        update={"protocols": protocols, "code": {name: job.code[name] for name in protocols}}
     )
 
 
@@ -281,18 +318,16 @@ def _job_files(
     path = results / "jobs" / recipe / f"{run}.json"
     manifest = run_folder(results, recipe, run) / "run.json"
     yield path, job.pretrain, {manifest: content_hash(job.pretrain)}
-    for name, kinds in EVALUATIONS.items():
-        part = part_of(job.evaluate, kinds)
-        folders = {kind: evaluation_folder(results, recipe, run, kind) for kind in part.protocols}
-        if part.protocols:
-            yield (
-                path.with_suffix(f".{name}.json"),
-                part,
-                {
-                    folder / "metrics.json": protocol_hash(part, part.protocols[kind])
-                    for kind, folder in folders.items()
-                },
-            )
+    for stage, part in parts_of(job.evaluate):
+        folders = {name: evaluation_folder(results, recipe, run, name) for name in part.protocols}
+        yield (
+            path.with_suffix(f".{stage}.json"),
+            part,
+            {
+                folder / "metrics.json": protocol_hash(part, name)
+                for name, folder in folders.items()
+            },
+        )
 
 
 def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
@@ -301,11 +336,19 @@ def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
     Snakemake takes a failed job for done where its old output is kept: it gives that output a new
     date and notes the inputs it failed on. One more blank line makes it try again.
     """
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    old = _text_of(path)
     if old.rstrip() == text.rstrip():
         failed = any(_newer_of_another_job(file, job, path) for file, job in made.items())
         text = old + "\n" * failed
     return write_text_if_changed(path, text)
+
+
+def _text_of(path: Path) -> str:
+    """What a file says; nothing where it is not there or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _newer_of_another_job(manifest: Path, job: str, path: Path) -> bool:
@@ -353,8 +396,12 @@ def checkpoint_folder(results: Path, run_id: str) -> Path:
 
 
 def lock_path(results: Path, run_id: str, job: str = "pretrain") -> Path:
-    """What a process holds while it does a run's job; fine-tuning has a lock of its own."""
-    name = f"{run_id}-{job}" if job == "fine_tune" else run_id
+    """What a process holds while it does a run's job: training and `evaluate` share the run's lock.
+
+    Fine-tuning has one of its own, and so has each evaluation under another reading: its `job` is
+    the name of its folder.
+    """
+    name = run_id if job in ("pretrain", "evaluate") else f"{run_id}-{job}"
     return results / "checkpoints" / f"{name}.lock"
 
 
@@ -374,6 +421,37 @@ def alone(lock: Path) -> Iterator[None]:
         raise ReclaimError(
             f"{lock.parent}: {error.strerror or error}; mend it and start again"
         ) from error
+
+
+@contextmanager
+def alone_with(results: Path, *runs: str, wait: bool = True) -> Iterator[None]:
+    """Nobody trains, tunes or measures these runs meanwhile; by readings, those `_locks` knows.
+
+    Without `wait` it makes no lock, and raises filelock.Timeout where a process holds one.
+    """
+    from filelock import FileLock
+
+    with ExitStack() as stack:
+        for lock in _locks(results, runs):
+            if wait:
+                stack.enter_context(alone(lock))
+            elif lock.exists():
+                stack.enter_context(FileLock(lock, timeout=0))
+        yield
+
+
+def _locks(results: Path, runs: Collection[str]) -> list[Path]:
+    """Every lock of some runs, each once, and in one order for all processes.
+
+    A reading is known by what it measured of one of the runs, or by its lock there.
+    """
+    jobs = set(EVALUATIONS)
+    for run in runs:
+        named = glob.escape(run)
+        jobs |= {folder.name for folder in results.glob(f"evaluations/*/{named}/*-*")}
+        locks = results.glob(f"checkpoints/{named}-*.lock")
+        jobs |= {lock.stem.removeprefix(f"{run}-") for lock in locks}
+    return sorted({lock_path(results, run, job) for run in runs for job in jobs})
 
 
 def drop_checkpoints(results: Path, run_id: str) -> None:
@@ -441,9 +519,9 @@ def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | No
     return manifest if same and stamps_hold(folder, manifest.files) else None
 
 
-def protocol_hash(job: EvaluateJob, protocol: Protocol) -> str:
+def protocol_hash(job: EvaluateJob, name: str) -> str:
     """What an evaluation by one protocol is checked against: the other protocols do not count."""
-    return content_hash(part_of(job, [protocol.kind]))
+    return content_hash(part_of(job, [name]))
 
 
 def finished_evaluations(
@@ -451,14 +529,14 @@ def finished_evaluations(
 ) -> Mapping[str, EvaluationManifest]:
     """The evaluations that this very job made of this very run, every file still whole."""
     found = {}
-    for name, protocol in job.protocols.items():
+    for name in job.protocols:
         folder = evaluation_folder(results, job.recipe, job.id, name)
         try:
             manifest = read(folder / "metrics.json", EvaluationManifest, "evaluate again")
         except ReclaimError:
             continue
         same = (manifest.job, manifest.run_manifest) == (
-            protocol_hash(job, protocol),
+            protocol_hash(job, name),
             content_hash(run),
         )
         if same and stamps_hold(folder, manifest.files):
@@ -518,7 +596,7 @@ def why_measured_anew(
     made: EvaluationManifest, job: EvaluateJob, kind: str, run: RunManifest | None
 ) -> str:
     """What makes an evaluation another than its job asks for; nothing where it is the same."""
-    if made.job != protocol_hash(job, job.protocols[kind]):
+    if made.job != protocol_hash(job, kind):
         other = made.code != job.code[kind]
         return "measured by other code" if other else "measured as another plan asked"
     of_this = run is not None and made.run_manifest == content_hash(run)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from reclaim.records import (
     Artifact,
@@ -18,11 +18,12 @@ from reclaim.records import (
     Protocol,
     ReclaimError,
     Run,
+    StandIn,
     content_hash,
     first_fault,
 )
 from reclaim.registry.claims import Paper, ValueClaim, load_papers
-from reclaim.registry.claims.names import setting
+from reclaim.registry.claims.names import setting, variant
 from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.cost import Anchor, cost
 from reclaim.registry.datasets import dataset as dataset_facts
@@ -65,7 +66,9 @@ class Scale(Artifact):
 
     At a transfer scale all settings are its own; else they are what a paper's protocol leaves
     open. The recipes of `besides` run whether or not a claim asks for them: on every data set
-    (`every`), or on those of one paper. `inits` names fetched weights for a recipe that others
+    (`every`), or on those of one paper. With `readings` the other readings that papers give these
+    claims' runs are planned too: with the sweeps, or as further measurements of the planned runs.
+    `inits` names fetched weights for a recipe that others
     start from; without an entry they start from that recipe's run of their own seed.
     """
 
@@ -73,24 +76,33 @@ class Scale(Artifact):
     transfer: bool
     seeds: int = Field(ge=1)
     besides: dict[str, tuple[str, ...]]
+    readings: bool = False
     inits: dict[str, str] = Field(default_factory=dict)
     anchor: Anchor | None = None
     values: dict[str, ScaleValue]
     for_recipes: tuple[ForRecipes, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
 
+    @model_validator(mode="after")
+    def _readings_are_of_papers(self) -> Self:
+        if self.readings and self.transfer:
+            raise ValueError("a transfer scale charges no paper, so it has no readings")
+        return self
+
 
 def load_scale(name: str) -> Scale:
     """A scale's file. Raises ReclaimError for one that is unknown or does not fit the schema."""
     known = sorted(path.stem for path in SCALES.glob("*.yaml"))
     if name not in known:
-        raise ReclaimError(f"unknown scale {name!r}; known: {', '.join(known) or 'none here'}")
+        names = ", ".join(known) or "none here"
+        raise ReclaimError(f"unknown scale {name!r}; known: {names} ({SCALES})")
     path = SCALES / f"{name}.yaml"
     document = read_yaml(path)
     try:
         scale = Scale.model_validate(document.value)
     except ValidationError as error:
-        raise document.fault(error.errors()[0]["loc"], first_fault(error)) from error
+        message = f"{first_fault(error)}; mend the setting"
+        raise document.fault(error.errors()[0]["loc"], message) from error
     places: list[tuple[tuple[str | int, ...], str]] = [(("values", p), p) for p in scale.values]
     for n, part in enumerate(scale.for_recipes):
         places += [(("for_recipes", n, "values", p), p) for p in part.values]
@@ -121,7 +133,7 @@ class Wanted:
     @property
     def variant(self) -> str:
         """How a reader tells it from the recipe as planned."""
-        return ", ".join(f"{path.removeprefix('knobs.')}={v}" for path, v in self.varied.items())
+        return variant(self.varied)
 
 
 SWEPT = "a sweep, planned apart: `--config sweeps=true`"
@@ -144,6 +156,11 @@ def build_plans(name: str) -> tuple[Plan, Plan]:
         main.add(scale, wanted)
     for wanted in _swept(scale, papers):
         (main if main.has(scale, wanted) else apart).add(scale, wanted)
+    for planned, reading, read in _readings(scale, papers):
+        if _config(scale, read) != _config(scale, planned):
+            (main if main.has(scale, read) else apart).add(scale, read)
+        home = main if main.has(scale, planned) else apart
+        home.note(scale, planned, read, reading)
     not_run = {claim: SWEPT for claims in apart.claims.values() for claim in claims}
     inits = dict(_inits(scale, main, apart))
     return main.plan(scale, not_run, inits), apart.plan(scale, {}, inits)
@@ -156,6 +173,8 @@ class _Rows:
     configs: dict[str, Config] = field(default_factory=dict)
     claims: dict[str, list[str]] = field(default_factory=dict)
     protocols: dict[str, dict[str, Protocol]] = field(default_factory=dict)
+    readings: dict[str, dict[str, StandIn]] = field(default_factory=dict)
+    reread: dict[str, dict[str, Protocol]] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
 
     def has(self, scale: Scale, wanted: Wanted) -> bool:
@@ -167,9 +186,21 @@ class _Rows:
         self.configs[key] = config
         self.claims.setdefault(key, []).extend(wanted.claims)
         self.variants.setdefault(key, wanted.variant)
-        kinds = self.protocols.setdefault(key, {})
-        for protocol in resolve_protocols(_settings(scale, wanted), wanted.protocols):
-            kinds[f"{protocol.kind}-{content_hash(protocol)[:8]}"] = protocol
+        self.protocols.setdefault(key, {}).update(_protocols(scale, wanted))
+
+    def note(self, scale: Scale, planned: Wanted, read: Wanted, reading: str) -> None:
+        """Note what stands for a row of this plan under a reading.
+
+        Where that leaves the config as it is, the protocols that it changes measure the row too.
+        """
+        base, key = _key(_config(scale, planned)), _key(_config(scale, read))
+        found = self.readings.setdefault(base, {}).get(reading, StandIn(config=key))
+        own = self.protocols[base]
+        if key == base:
+            others = {name: p for name, p in _protocols(scale, read).items() if name not in own}
+            self.reread.setdefault(base, {}).update(others)
+            found = StandIn(config=key, protocols=tuple(dict.fromkeys((*found.protocols, *others))))
+        self.readings[base][reading] = found
 
     def plan(
         self, scale: Scale, not_run: dict[str, str], inits: Mapping[tuple[str, str], str]
@@ -179,12 +210,13 @@ class _Rows:
             for key, config in self.configs.items()
             for seed in range(scale.seeds)
         )
-        every = {name: p for kinds in self.protocols.values() for name, p in kinds.items()}
+        every = {name: p for key in self.configs for name, p in self._measures(key).items()}
         return Plan(
             scale=scale.scale,
             gpu=scale.anchor.gpu if scale.anchor else None,
             configs=self.configs,
             protocols=every,
+            readings=self.readings,
             not_run=not_run,
             runs=runs,
         )
@@ -209,8 +241,12 @@ class _Rows:
             config=key,
             protocols=tuple(self.protocols[key]),
             claims=tuple(dict.fromkeys(self.claims[key])),
-            cost=cost(config, self.protocols[key].values(), scale.anchor),
+            cost=cost(config, self._measures(key).values(), scale.anchor),
         )
+
+    def _measures(self, key: str) -> dict[str, Protocol]:
+        """All that measures a row, by name."""
+        return {**self.protocols[key], **self.reread.get(key, {})}
 
 
 def _key(config: Config) -> str:
@@ -219,6 +255,12 @@ def _key(config: Config) -> str:
 
 def _config(scale: Scale, wanted: Wanted) -> Config:
     return resolve_config(scale.scale, wanted.recipe, _settings(scale, wanted))
+
+
+def _protocols(scale: Scale, wanted: Wanted) -> dict[str, Protocol]:
+    """What measures a row as planned, by name."""
+    protocols = resolve_protocols(_settings(scale, wanted), wanted.protocols)
+    return {f"{protocol.kind}-{content_hash(protocol)[:8]}": protocol for protocol in protocols}
 
 
 def _inits(scale: Scale, main: _Rows, apart: _Rows) -> Iterable[tuple[tuple[str, str], str]]:
@@ -319,6 +361,44 @@ def _swept(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[Wanted]:
             if under and wanted.recipe in sweep.recipes:
                 for value in sweep.values:
                     yield replace(wanted, claims=(), varied={sweep.path: value})
+
+
+def _readings(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[tuple[Wanted, str, Wanted]]:
+    """What each claim asks for as planned, and under each other reading, by its name."""
+    if not scale.readings:
+        return
+    for swept in (False, True):
+        for (name, dataset, paper_id), claims in _asked(papers, swept).items():
+            paper = papers[paper_id]
+            asked = {(tuple(claim.knobs.items()), claim.evaluation) for claim in claims}
+            for varied, kind in sorted(asked):
+                knobs = {f"knobs.{knob}": value for knob, value in varied}
+                planned = Wanted(name, dataset, paper, (), frozenset({kind}), knobs)
+                for reading in paper.readings(name, dataset, [knob for knob, _ in varied]):
+                    if reading.settings or reading.recipe:
+                        read = replace(
+                            planned,
+                            recipe=reading.recipe or name,
+                            varied={**knobs, **reading.settings},
+                        )
+                        yield planned, reading.name, read
+
+
+def with_unrunnable_readings() -> dict[str, list[str]]:
+    """The printed numbers of which a reading can be run by nothing here, by claim, with its names.
+
+    They are never `not reproduced`.
+    """
+    found = {
+        claim.id: [
+            reading.name
+            for reading in paper.readings(claim.recipe, claim.dataset, claim.knobs)
+            if not reading.settings and reading.recipe is None
+        ]
+        for paper in load_papers().values()
+        for claim in paper.cells()
+    }
+    return {claim: names for claim, names in found.items() if names}
 
 
 def _settings(scale: Scale, wanted: Wanted) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def moved(about: Cell, cells: Mapping[tuple[str, str], Cell]) -> str:
     found = [
         EVALUATIONS[kind]
         for (kind, _), cell in cells.items()
-        if cell["planned_low"] > 0 or cell["planned_high"] < 0
+        if kind in EVALUATIONS and (cell["planned_low"] > 0 or cell["planned_high"] < 0)
     ]
     return f"{about['recipe']} {about['variant']} ({', '.join(found)})" if found else ""
 

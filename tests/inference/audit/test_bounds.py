@@ -155,11 +155,22 @@ def test_a_share_above_all_is_a_contradiction() -> None:
 def test_top_five_below_top_one_is_a_contradiction() -> None:
     (one,) = findings(row("80.2", "80.0"))["order", "contradiction"]
     assert one.cells == CELLS
+    assert one.message == (
+        "top5 80.0 and top1 80.2: what is among the first is among the first 5, so the second "
+        "number cannot be greater for one model and one test set."
+    )
     (two,) = findings(row("80.1", "80.0"))["order", "untestable"]
-    assert "two ways of rounding" in two.message
+    assert two.message == "top5 80.0 and top1 80.1: only two ways of rounding could print this."
     assert ("order", "consistent") in findings(row("80.0", "80.0"))
     # "80" among tenths may still be 80.9 cut off: nothing is claimed of it
     assert ("order", "untestable") in findings(row("80.9", "80"))
+
+
+def test_rows_in_order_are_counted_together() -> None:
+    cells = {name: {"shapes.top1": "80.0", "shapes.top5": "95.0"} for name in "ab"}
+    (one,) = findings(cells)["order", "consistent"]
+    assert one.message == "2 rows have a top-k accuracy at least as high as their top-1."
+    assert one.cells == (*CELLS, *(cell.replace(",a]", ",b]") for cell in CELLS))
 
 
 def test_all_classes_are_always_among_them() -> None:
@@ -167,6 +178,11 @@ def test_all_classes_are_always_among_them() -> None:
     assert one.evidence["classes"] == 5
     assert ("order", "contradiction") not in findings(row("80.0", "100"), classes=5)
     assert ("order", "contradiction") not in findings(row("80.0", "99.9"), classes=6)
+    five = findings(row("80.0", "100"), classes=5)
+    assert [five[kind, "untestable"][0].cells for kind in ("floor", "guessing")] == [
+        CELLS,
+        CELLS[1:],
+    ]
     # 99.95 % raised is 100.0; 99.9 could not be
     found = findings(row("80.0", "99.9"), classes=4)
     assert ("floor", "untestable") in found
@@ -186,6 +202,25 @@ def test_a_top_five_below_random_order_is_implausible_at_most() -> None:
     assert one.evidence["also"] == []
     assert "86.11%" in one.message
     assert ("floor", "consistent") in findings(row("75.0", "85.0"))
+
+
+def test_the_floor_is_that_of_as_many_answers_as_the_column_has() -> None:
+    """Random order finds 9 of the 19 other classes among ten answers."""
+    cells = {"a": {"shapes.top1": "75.0", "shapes.top10": "82.0"}}
+    (one,) = findings(cells, classes=20)["floor", "implausible"]
+    true = slow_tail(70, 250, Fraction(9, 19))
+    assert one.evidence["p"] == pytest.approx(float(true), rel=1e-14)
+
+
+def test_what_is_close_to_chance_has_its_p_below_the_mean_and_half_or_more_above() -> None:
+    """Of 250, random order would find 111.1; of 1000, guessing 100."""
+    (floor,) = findings(row("75.0", "85.9"))["floor", "consistent"]
+    assert floor.evidence["p_holm"] == pytest.approx(float(slow_tail(109, 250, Fraction(4, 9))))
+    (floor,) = findings(row("75.0", "86.2"))["floor", "consistent"]
+    assert floor.evidence["p_holm"] >= 0.5
+    (guess,) = findings(row("9.9", "60.0"))["guessing", "consistent"]
+    p = float(slow_tail(99, 1000, Fraction(1, 10)))
+    assert guess.evidence["p_holm"] == pytest.approx(2 * p)
 
 
 def test_the_floor_is_looked_at_with_every_number_of_images() -> None:
@@ -227,7 +262,7 @@ def test_below_guessing_is_implausible() -> None:
     assert one.evidence["p_holm"] == pytest.approx(2 * float(true), rel=1e-14)
     (five,) = findings(row("10.0", "40.0"))["guessing", "implausible"]
     assert five.cells == CELLS[1:]
-    assert five.evidence["share"] == 0.5
+    assert (five.evidence["share"], five.evidence["classes"]) == (0.5, 10)
     assert ("guessing", "implausible") not in findings(row("9.8", "49.9"))
 
 
@@ -236,7 +271,12 @@ def test_what_cannot_be_compared_says_why() -> None:
         ({"images": None}, "no number of test images up to 1,000,000 is stated or can be inferred"),
         ({"classes": None}, "the data set has no known number of classes above k"),
         ({"about": {"runs": 3}}, "means over 3 runs are no counts of one test set"),
+        ({"about": {"runs": 2}}, "means over 2 runs are no counts of one test set"),
         ({"images": 7}, "they are no shares of 7 images"),
+        (
+            {"images": 7, "inferred": dict.fromkeys(CELLS, (9,))},
+            "they are no shares of 7 or 9 images",
+        ),
     ):
         found = findings(row("75.0", "82.0"), **changes)
         for kind in ("floor", "guessing"):

@@ -59,6 +59,24 @@ def test_the_tail_is_one_only_where_it_surely_exceeds_a_thousandth() -> None:
             assert found == pytest.approx(exactly, rel=1e-9) or (found == 1 and exactly > 0.001)
 
 
+@pytest.mark.parametrize(
+    ("explained", "total", "chance"),
+    [(1, 3, F(31, 10**5)), (1, 3, F(67, 10**5)), (2, 3, F(1, 10)), (9, 20, F(3, 10))],
+)
+def test_the_tail_is_one_where_the_lower_bound_of_one_term_says_so(
+    explained: int, total: int, chance: F
+) -> None:
+    """(c/s)^k ((1 − c)/(1 − s))^(n − k) / (n + 1) for s = k/n, in exact fractions."""
+    share, rest = F(explained, total), total - explained
+    term = (chance / share) ** explained * ((1 - chance) / (1 - share)) ** rest
+    least = term / (total + 1)
+    exactly = exact_tail(explained, total, chance)
+    assert exactly >= least
+    found = float(tail(np.array([explained]), total, np.array([float(chance)]))[0])
+    expected = 1 if least >= F(1, 1000) else float(exactly)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
 def test_chances_are_counted_between_the_least_and_the_greatest_cell() -> None:
     cells = [(UNIT, 9000), (UNIT, 100), (UNIT, 5000), (UNIT, 5040)]
     sizes = np.array([7, 64, 192])
@@ -114,6 +132,44 @@ def test_what_a_class_explains_is_taken_out_before_the_next() -> None:
     assert found.tried == 3 * MOST * len(ROUNDINGS)
 
 
+def test_three_cells_that_are_left_are_still_a_grouping() -> None:
+    cells = shown([5, 11, 16, 23, 31, 37, 42, 50, 53, 55, 58, 60], 61) + shown([1, 3, 5], 7)
+    found = infer(cells, {"paper": range(15)})
+    assert [(best.n, best.explained, best.total) for best in found.classes] == [
+        (61, 12, 15),
+        (7, 3, 3),
+    ]
+    assert found.nearest == ()
+
+
+@pytest.mark.parametrize("unit", [700_000, 1_000_000])
+def test_many_decimals_need_no_other_integers(unit: int) -> None:
+    """2·U·n has more than 31 bits."""
+    n = 1999
+    values = [(2 * k * unit + n) // (2 * n) for k in (3, 500, 999, 1500, 1990)]
+    found = infer([(unit, v) for v in values], {"paper": range(5)})
+    best = found.classes[0]
+    assert (best.n, best.explained) == (n, 5)
+    assert len(found.classes) == 1
+
+
+def test_multiples_end_at_two_thousand() -> None:
+    """23 times 87 is 2,001."""
+    cells = shown([1, 4, 9, 15, 22, 31, 41, 52, 64, 70, 77, 85], 87)
+    best = infer(cells, {"paper": range(12)}).classes[0]
+    assert (best.n, best.multiples[0], best.multiples[-1]) == (87, 174, 22 * 87)
+
+
+def test_what_does_not_fit_is_not_counted_as_explained() -> None:
+    noise = [1003, 4445, 9091]
+    for n in (61, 122, 183):
+        for v in noise:
+            assert all(abs(F(k * UNIT, n) - v) >= 1 for k in range(n + 1))
+    cells = shown([5, 11, 16, 23, 31, 37, 42, 50, 55, 58], 61) + [(UNIT, v) for v in noise]
+    best = infer(cells, {"paper": range(13)}).classes[0]
+    assert (best.n, best.explained, best.total) == (61, 10, 13)
+
+
 def test_groupings_that_are_alike_count_once_and_small_ones_not_at_all() -> None:
     cells = shown([5, 11, 16, 23], 61)
     groups = {"paper": [0, 1, 2, 3], "table1": [3, 2, 1, 0], "column": [0, 1], "row": [1, 2, 2, 1]}
@@ -158,4 +214,38 @@ def test_detectable_is_the_greatest_n_whose_full_house_would_raise_the_alarm() -
 
 
 def test_alike_cells_span_no_range() -> None:
-    assert infer([(UNIT, 5000)] * 5, {"paper": range(5)}).classes == ()
+    """An even n prints 5000 for sure, and an odd one never: none could be found."""
+    assert infer([(UNIT, 5000)] * 5, {"paper": range(5)}) == Inference((), (), MOST * 5, None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(5000, 5010, 5020, 5040), (5000, 5010, 5020, 5030, 5040), (5000, 5300, 5699), (5000,) * 4],
+)
+def test_what_cannot_print_all_the_cells_is_not_detectable(values: tuple[int, ...]) -> None:
+    """Between 5000 and 5040, n = 123 prints no string and n = 124 one: neither could be found."""
+    low, high = min(values), max(values)
+    able = []
+    for n in range(1, MOST + 1):
+        near = range(low * n // UNIT, high * n // UNIT + 2)
+        count = len({(2 * k * UNIT + n) // (2 * n) for k in near} & set(range(low, high + 1)))
+        p = F(count, high - low + 1) ** len(values)
+        if count >= len(set(values)) and p * MOST * len(ROUNDINGS) < F(ALARM):
+            able.append(n)
+    found = infer([(UNIT, v) for v in values], {"paper": range(len(values))})
+    assert found.detectable == max(able, default=None)
+    assert (found.detectable is None) is (len(values) > 3)
+
+
+def test_no_number_above_two_thousand_is_tried() -> None:
+    cells = [(10**6, printed(k, 2001, 10**6, "half_up")) for k in (38, 463, 1117, 1484, 1909)]
+    assert infer(cells, {"paper": range(5)}).classes == ()
+
+
+def test_the_nearest_are_no_multiples_of_each_other() -> None:
+    """Three cells in 200ths, too few for a class, are 400ths as well."""
+    found = infer(shown([33, 101, 177], 200), {"paper": range(3)})
+    sizes = [near.n for near in found.nearest]
+    assert (found.classes, sizes[0]) == ((), 200)
+    assert 400 in found.nearest[0].multiples
+    assert all(b % a for i, a in enumerate(sizes) for b in sizes[i + 1 :])

@@ -94,6 +94,18 @@ def test_every_rounding_goes_outward_and_by_less_than_a_unit() -> None:
             assert made.upper.bit_length() <= exact.BITS + 1
 
 
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_last_term_of_all_but_nothing_is_counted_once(most: int) -> None:
+    """P(X = i-1) / P(X = i) is about 2^-110 i here, far below what ends the sum early."""
+    trials, success, failure = 10**6, 2**90, 1
+    ratios = [Fraction(i * failure, (trials - i + 1) * success) for i in range(most, 0, -1)]
+    true = 1 + sum(itertools.accumulate(ratios, lambda a, b: a * b), Fraction(0))
+    low, high = ends(exact._ratios(most, trials, success, failure))
+    assert low <= true <= high
+    if most == 1:
+        assert high - low <= Fraction(4, 2**exact.BITS)
+
+
 def test_the_switch_to_bounds_is_where_it_is_said() -> None:
     assert binomial_tail(990, EXACT).exact
     assert not binomial_tail(990, EXACT + 1).exact
@@ -103,6 +115,8 @@ def test_the_switch_to_bounds_is_where_it_is_said() -> None:
     assert mcnemar(2, EXACT // 2, exact=True).exact
     assert mcnemar(1, EXACT) == mcnemar(0, EXACT) == Bounds.of(1)
     assert binomial_tail(0, MOST).exact
+    for trials in (EXACT, EXACT + 1):
+        assert binomial_tail(trials, trials) == Bounds.of(1)  # X is at most all of them
     for trials in (EXACT, EXACT + 1):
         assert binomial_tail(5, trials, Fraction(0)) == Bounds.of(1)
         assert binomial_tail(5, trials, Fraction(1)) == Bounds.of(0)

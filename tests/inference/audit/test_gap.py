@@ -140,18 +140,24 @@ def test_which_statements_claim_a_gap() -> None:
     rise = {"kind": "trend", "knob": "k", "shape": "rises", "curve": [B, A]}
     assert pairs(s=rise | {"values": ["1", "2"]}) == []
     assert pairs(s={"kind": "value", "cell": A, "printed": "80.0"}) == []
+    assert pairs(first=best | {"quantifier": "some"}, s=order(A, B)) == [(A, B)]
+    assert pairs(s={"kind": "superlative", "best": [C], "among": [A, B, C]}) == [(C, B)]
 
 
 def test_equal_reversed_and_unlike_cells_are_no_gap() -> None:
     assert pairs(s=order(A5, C5)) == []  # equal
     assert pairs(s=order(B, A)) == []  # check `order` lists it
-    assert pairs(s=order(A5, A)) == []  # two metrics
+    difference = {"kind": "difference", "unit": "points", "printed": "15.0"}
+    assert pairs(s=difference | {"minuend": A5, "subtrahend": A}) == []  # two metrics
     other = table("main", {"ours": {"shapes.top1": "80.0", "cifar10.top1": "70.0"}})
     statement = order("main[shapes.top1,ours]", "main[cifar10.top1,ours]")
     assert claimed_gaps(case(other, statements={"s": statement})) == []
     loss = table("main", {"a": {"shapes.loss": "2.0"}, "b": {"shapes.loss": "1.0"}})
     statement = order("main[shapes.loss,a]", "main[shapes.loss,b]")
     assert claimed_gaps(case(loss, statements={"s": statement})) == []
+    both = table("main", {"a": {"shapes.top1": "80.0", "shapes.loss": "2.0"}})
+    cells = {"minuend": "main[shapes.top1,a]", "subtrahend": "main[shapes.loss,a]"}
+    assert claimed_gaps(case(both, statements={"s": difference | cells})) == []
 
 
 def test_the_same_at_every_inferred_number_of_images() -> None:
@@ -179,6 +185,8 @@ def test_stated_readings_stand_side_by_side_and_are_corrected_apart() -> None:
         assert (also["images"], also["source"]) == (200, "released-code: loader.py")
         assert also["p_min"] == float(mcnemar(gap, 0))
         assert also["gaps"] == finding.evidence["gaps"] == 2
+        assert "before Holm's correction over 2 claimed gaps" in finding.message
+        assert "With 200 images (released-code): " in finding.message
 
 
 def test_rounded_counts_are_all_tried() -> None:
@@ -194,13 +202,19 @@ def test_what_cannot_be_tested_says_why() -> None:
     (found,) = findings(statements=statement, about={"runs": 5})
     assert found.verdict == "untestable"
     assert "a mean over 5 runs" in found.message
+    (found,) = findings(statements=statement, about={"runs": 2})
+    assert "a mean over 2 runs" in found.message
     (found,) = findings(statements=statement, images=None)
     assert "no number of test images up to 1,000,000 is stated" in found.message
     (found,) = findings(statements=statement, images=3_000_000)
     assert found.verdict == "untestable"
-    (found,) = findings(statements=statement, images=7)
-    assert "Not both are shares of 7 images." in found.message
+    (found,) = findings(statements=statement, images=7, answers=answer("s"))
+    assert found.message == (
+        "80.0 against 70.0: the numbers are no counts that can be compared. Not both are shares of "
+        "7 images."
+    )
     assert found.evidence["no_share_of"] == [7]
+    assert (found.check, found.evidence["answers"]) == ("gap", ["It is a slip. (mail, 2024)"])
     (found,) = findings(
         cells={"ours": {"shapes.top1": "120.0"}, "theirs": {"shapes.top1": "70.0"}},
         statements=statement,
@@ -209,9 +223,14 @@ def test_what_cannot_be_tested_says_why() -> None:
 
 
 def test_too_many_gaps_are_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    statements = {"s": order(A, B), "t": order(A, C)}
+    monkeypatch.setattr(gap_check, "MOST_GAPS", 2)
+    assert len(findings(statements=statements)) == 2
     monkeypatch.setattr(gap_check, "MOST_GAPS", 1)
-    (found,) = findings(statements={"s": order(A, B), "t": order(A, C)})
-    assert (found.verdict, found.evidence["gaps"]) == ("untestable", 2)
+    (found,) = findings(statements=statements)
+    assert (found.check, found.cells, found.verdict) == ("gap", (), "untestable")
+    assert found.message == "2 claimed gaps are more than the 1 that are compared."
+    assert found.evidence["gaps"] == 2
 
 
 def test_an_answer_of_the_author_stands_beside_the_numbers() -> None:

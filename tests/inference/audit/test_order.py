@@ -223,6 +223,22 @@ def test_a_best_cell_that_only_rounding_makes_best_is_open() -> None:
     )
 
 
+def test_best_cells_that_rounding_may_still_make_best_count_for_most_of_them() -> None:
+    """One of three is surely beaten; the other two print less, by less than their digits say."""
+    cells = {
+        "a": {"cifar10.top1": "37", "cifar100.top1": "52", "stl10.top1": "60"},
+        "b": {"cifar10.top1": "37.1", "cifar100.top1": "52.2", "stl10.top1": "70.1"},
+    }
+    made = table("t", cells)
+    a, b = ([f"t[{column},{name}]" for column in cells["a"]] for name in "ab")
+    said = {"kind": "superlative", "best": a, "among": b}
+    verdicts = [
+        next(check([case(made, statements={"s": {**said, "quantifier": word}})])).verdict
+        for word in ("most", "all")
+    ]
+    assert verdicts == ["untestable", "contradiction"]
+
+
 def test_a_curve_that_falls_over_several_steps_does_not_rise() -> None:
     cells = {"p": "50.05", "q": "50.04", "r": "50.03"}
     made = table("t", {name: {"cifar10.top1": value} for name, value in cells.items()})
@@ -380,6 +396,14 @@ def test_sizes_in_order_or_of_other_data_are_not() -> None:
     assert words(of("dcl", "large", "cifar100.top1"), of("dcl", "small", "cifar10.top1")) == []
     some = {**of("dcl", "large", "cifar10.top1"), "quantifier": "some"}
     assert words(some, of("dcl", "small", "cifar10.top1")) == []
+
+
+def test_a_gap_below_one_point_is_a_gap_and_none_is_not() -> None:
+    column = COLUMNS[1]
+    (found,) = words(of("dcl", "large", column), of("dcl", "small", column))
+    assert found.evidence["gap_exact"] == "2/5"
+    equal = {"minuend": row("sscl", COLUMNS[2]), "subtrahend": row("dcl", COLUMNS[2])}
+    assert words({**equal, "size": "large"}, {**equal, "size": "small"}) == []
 
 
 def test_findings_on_words_word_by_word() -> None:

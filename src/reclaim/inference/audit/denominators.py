@@ -194,6 +194,7 @@ def _detectable(
     found = 0
     for index in groups.values():
         count, width = chances(cells, index, sizes, "half_up")
-        sure = (count / width) ** len(index) * tried < ALARM
+        able = count >= len({cells[i] for i in index})  # prints as many strings as there are cells
+        sure = able & ((count / width) ** len(index) * tried < ALARM)
         found = max(found, int(sizes[sure].max(initial=0)))
     return found or None

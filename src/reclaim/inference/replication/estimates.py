@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from math import fsum, isclose, sqrt
+from math import dist, fsum, isclose, sqrt
 from typing import Literal
 
 from reclaim.records import Interval
@@ -57,7 +57,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
         return Estimate(mean, None, k, None)
     if not varies(values):
         return Estimate(mean, 0.0, k, None)
-    sd = sqrt(fsum((value - mean) ** 2 for value in values) / (k - 1))
+    sd = dist(values, [mean] * k) / sqrt(k - 1)
     half = t_limit(k, level) * sd / sqrt(k)
     return Estimate(mean, sd, k, Interval(low=mean - half, high=mean + half))
 
@@ -100,12 +100,12 @@ def transfer(claimed: Fraction | int, difference: Estimate | None) -> Transfer:
 
 
 @cache
-def rounding(printed: str) -> tuple[Fraction, Fraction]:
-    """The least and greatest value that prints as `printed`: half a unit of its last digit away.
+def rounding(printed: str, unit: int = 1) -> tuple[Fraction, Fraction]:
+    """The least and greatest value that prints so, in units: half a last digit's unit away.
 
     >>> rounding("86.2")
     (Fraction(1723, 20), Fraction(345, 4))
     """
     decimals = len(printed.partition(".")[2])
     half = Fraction(1, 2 * 10**decimals)
-    return Fraction(printed) - half, Fraction(printed) + half
+    return unit * (Fraction(printed) - half), unit * (Fraction(printed) + half)

@@ -54,7 +54,8 @@ def over_readings(p: Sequence[float | None], tost_p: Sequence[float | None]) -> 
 
     A paper is charged only with what fails under all readings: `p` is the largest, and 1 as long
     as one was not measured. R readings are R chances to be equivalent: `tost_p` is R times the
-    smallest (Bonferroni), R counting those measured. `best` has the smallest `tost_p`, or where no
+    smallest (Bonferroni), R counting them all: which ones are measured may depend on what the first
+    showed. `best` has the smallest `tost_p`, or where no
     reading has an equivalence test (all 1) the largest `p`.
 
     >>> over_readings([0.001, 0.4], [0.9, 0.02])
@@ -69,7 +70,7 @@ def over_readings(p: Sequence[float | None], tost_p: Sequence[float | None]) -> 
         return Readings(1.0, 1.0, None)
     smallest, _, best = min(measured)
     largest = max(-minus for _, minus, _ in measured) if len(measured) == len(p) else 1.0
-    return Readings(largest, min(1.0, len(measured) * smallest), best)
+    return Readings(largest, min(1.0, len(p) * smallest), best)
 
 
 def _in_place(order: Sequence[int], stepped: Iterable[float]) -> tuple[float, ...]:

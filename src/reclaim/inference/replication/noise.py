@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from reclaim.inference.replication.estimates import LEVEL, varies
+from reclaim.inference.replication.estimates import LEVEL, mean_interval
 from reclaim.records import Interval
 
 Outcomes = NDArray[np.bool_] | NDArray[np.integer[Any]]
@@ -55,15 +55,13 @@ def noise_floor(
     """
     if not accuracies or not all(0 <= value <= 100 for value in accuracies):
         raise ValueError(f"accuracies {list(accuracies)}; expected some, from 0 to 100")
-    k, share = len(accuracies), float(np.mean(accuracies)) / 100
-    sd = float(np.std(accuracies, ddof=1)) if k > 1 else None
-    if sd is not None and not varies(accuracies):
-        sd = 0.0
+    own = mean_interval(accuracies)
+    share = own.mean / 100
     return NoiseFloor(
-        seeds=k,
+        seeds=own.seeds,
         images=images,
-        run_sd=sd,
-        interval=sd_interval(sd, k, level) if sd else None,
+        run_sd=own.sd,
+        interval=sd_interval(own.sd, own.seeds, level) if own.sd else None,
         bound=100 * sqrt(share * (1 - share) / images),
         plug_in=None if agreement is None else 100 * sqrt((1 - agreement) / 2 / images),
     )

@@ -303,7 +303,8 @@ class Future:
     @cached_property
     def sd(self) -> float:
         """The standard deviation of one difference."""
-        return sqrt(float(np.array([1, -1]) @ self.covariance @ np.array([1, -1])))
+        (a, ab), (_, b) = self.covariance.tolist()
+        return sqrt(a - ab - (ab - b))
 
 
 def _least_for_number(future: Future, now: int, alpha: float, power: float, most: int) -> Wanted:

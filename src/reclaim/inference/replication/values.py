@@ -60,10 +60,10 @@ class Printed:
         >>> Printed.of("0.862", unit=100)
         Printed(low=Fraction(1723, 20), high=Fraction(345, 4), runs=1, sd=None)
         """
-        low, high = (unit * bound for bound in rounding(printed))
+        low, high = rounding(printed, unit)
         if sd is None or runs is None or runs < 2:
             return cls(low, high, runs or 1)
-        least, most = (unit * bound for bound in rounding(sd))
+        least, most = rounding(sd, unit)
         return cls(low, high, runs, (max(least, Fraction(0)), most))
 
 

@@ -1,7 +1,8 @@
 """What was measured, seen from the claims: claims, plan and measurements joined.
 
-A claim's runs are those whose row of the plan lists it. Its readings are the sweeps of these runs
-whose value the paper's protocol gives as another way to take the paper.
+A claim's runs are those whose row of the plan lists it. Its readings are the other ways that the
+paper's protocol gives to take the paper, where the plan says what stands for these runs; at a
+transfer scale those that a sweep has.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from reclaim.inference.replication.estimates import Estimate, mean_interval
 from reclaim.inference.replication.sequences import mean_sequence, sequence_p
 from reclaim.records import REHEARSAL, Margin, PerImage, Plan, ReclaimError, Run
 from reclaim.registry.claims import Claim, Paper, Table, ValueClaim, exact
+from reclaim.registry.jobs import reread_name
 from reclaim.registry.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ Sides = tuple[float, float]  # one-sided p-values for and against a claim
 
 @dataclass(frozen=True)
 class Reading:
-    """A way to take a paper: which config stands for each planned one that it concerns.
+    """A way to take a paper: where the numbers of a planned config and kind of protocol are then.
 
-    `name` is what its sweep varies, "" for the plan's own reading; a config "" is in no sweep.
+    `name` is what it sets, "" for the plan's own reading. A place names config and protocol as
+    measured; a config "" is not planned.
     """
 
     name: str
-    configs: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
 
 PLANNED = Reading("")
@@ -166,9 +169,9 @@ class Evidence:
 
     def place(self, claim: ValueClaim, reading: Reading = PLANNED) -> Place | None:
         """Where a claim's numbers are, under a reading; None where no run serves it."""
-        config = self.config_of.get(claim.id)
-        config = config and reading.configs.get(config, config)
-        return (config, claim.evaluation, claim.metric) if config else None
+        planned = self.config_of.get(claim.id, ""), claim.evaluation
+        config, protocol = reading.places.get(planned, planned)
+        return (config, protocol, claim.metric) if config else None
 
     def values(self, place: Place | None) -> dict[int, float]:
         """Measured value by seed, in order of seeds; accuracies in percent."""
@@ -264,36 +267,45 @@ class Evidence:
 
     def options(self, claim: ValueClaim) -> tuple[str, ...]:
         """The other readings that a claim's protocol gives, named as a sweep names them."""
-        key = claim.paper, claim.recipe, claim.dataset
+        key = claim.paper, claim.recipe, claim.dataset, tuple(claim.knobs)
         if key not in self._options:
             self._options[key] = tuple(
-                f"{path.removeprefix('knobs.')}={reading.value}"
-                for path, value in self.papers[claim.paper].protocol_of(*key[1:]).items()
-                if not path.startswith("facts.")
-                for reading in value.readings
+                reading.name for reading in self.papers[key[0]].readings(*key[1:])
             )
         return self._options[key]
 
     @cached_property
-    def _options(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    def _options(self) -> dict[tuple[str, str, str, tuple[str, ...]], tuple[str, ...]]:
         return {}
 
     def readings(self, claims: Sequence[ValueClaim]) -> tuple[Reading, ...]:
         """The planned reading of some claims, then every other that their protocol gives.
 
-        A reading that does not concern a claim leaves its runs as planned. One that no sweep of
-        the plan has was not measured; it is left out at a transfer scale, which charges no paper.
+        A reading that does not concern a claim leaves its numbers as planned; one that concerns
+        none is no reading of theirs. What the plan does not have was not measured; it is left out
+        at a transfer scale, which charges no paper.
         """
         options = {claim.id: self.options(claim) for claim in claims}
         names = dict.fromkeys(name for given in options.values() for name in given)
         found = [PLANNED]
         for name in names:
             concerned = (claim for claim in claims if name in options[claim.id])
-            bases = [self.config_of.get(claim.id, "") for claim in concerned]
-            configs = {base: self._swept.get((base, name), "") for base in bases}
-            if all(configs.values()) or not self.transfers:
-                found.append(Reading(name, configs))
+            planned = [(self.config_of.get(claim.id, ""), claim.evaluation) for claim in concerned]
+            places = {place: self._under(name, *place) for place in planned}
+            known = all(config for config, _ in places.values()) or not self.transfers
+            if known and any(place != other for place, other in places.items()):
+                found.append(Reading(name, places))
         return tuple(found)
+
+    def _under(self, name: str, config: str, kind: str) -> tuple[str, str]:
+        """Where the numbers of a planned config and kind are under a reading."""
+        read = self.plan.readings.get(config, {}).get(name)
+        if read is None:
+            return (self._swept.get((config, name), "") if self.transfers else ""), kind
+        if read.config != config:
+            return read.config, kind
+        kinds = {self.plan.protocols[protocol].kind for protocol in read.protocols}
+        return config, (reread_name(kind, name) if kind in kinds else kind)
 
     # --- why not ---------------------------------------------------------------------------------
 

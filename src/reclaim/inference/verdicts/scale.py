@@ -132,12 +132,12 @@ def judge_scale(scale: str, results: Path = RESULTS, plan: Plan | None = None) -
     then.
     """
     plan, folder = plan or plan_of(scale, results), results / scale
-    measured = read(folder / MEASUREMENTS)
+    measured, file = measured_in(folder)
     further = extension_path(scale, results).is_file()
     added = added_runs(scale, results) if further else frozenset[str]()
     papers = load_papers()
     evidence = Evidence.of(scale, papers, plan, measured, folder / MEASUREMENTS, folder, added)
-    found = judged_by(evidence, digest(measured))
+    found = judged_by(evidence, file)
     wanted = seeds_wanted(found, evidence)
     verdicts = with_marks(found, marks(plan, papers, results))
     records.write(folder / "seeds_wanted.json", wanted)
@@ -146,20 +146,31 @@ def judge_scale(scale: str, results: Path = RESULTS, plan: Plan | None = None) -
     return folder / "verdicts.json"
 
 
+def measured_in(folder: Path) -> tuple[pd.DataFrame, str]:
+    """A scale's measurements and the hash of their file, that of before it was read, if any."""
+    path = folder / MEASUREMENTS
+    file = records.stamp(path).sha256 if path.is_file() else ""  # `read` says what is missing
+    return read(path), file
+
+
 def judged(
-    scale: str, results: Path = RESULTS, papers: Mapping[str, Paper] | None = None
+    scale: str,
+    results: Path = RESULTS,
+    papers: Mapping[str, Paper] | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Verdicts, pd.DataFrame, pd.DataFrame]:
     """What was judged, for the report: verdicts, measurements, and recipes beside controls.
 
-    `papers` are the present claims, loaded if not given. Raises ReclaimError where the verdicts are
-    missing, stale (other measurements or claims) or of another scale.
+    `papers` are the present claims and `plan` is that of `plan_of`, read if not given. Raises
+    ReclaimError where the verdicts are missing, stale (other measurements or claims) or of another
+    scale.
     """
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "verdicts.json"
-    plan = plan_of(scale, results)
+    plan = plan or plan_of(scale, results)
     verdicts = records.read(path, Verdicts, remedy)
-    measured = read(results / scale / MEASUREMENTS)
-    if (verdicts.scale, verdicts.measurements) != (scale, digest(measured)):
+    measured, file = measured_in(results / scale)
+    if (verdicts.scale, verdicts.measurements) != (scale, file):
         raise ReclaimError(f"{path}: not made from the present measurements; {remedy}")
     known = load_papers() if papers is None else papers
     claims = [claim.id for paper in known.values() for claim in paper.claims]

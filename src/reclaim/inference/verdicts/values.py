@@ -50,7 +50,8 @@ class Size:
     """A printed number against ours: the p-value of a difference and, with a margin, TOST's.
 
     `p` is None where a reading was not measured: that test could show no difference, whatever the
-    seeds, and is no part of the family.
+    seeds. It counts in the family all the same, as 1: else the readings that are measured because
+    of what the planned one showed would choose the family.
     """
 
     key: Hashable
@@ -95,8 +96,7 @@ class Family:
         equivalences: dict[Hashable, float] = {}
         for draft in drafts:
             if (size := draft.size) is not None:
-                if size.p is not None:
-                    differences[size.key, size.p] = size.p
+                differences[size.key, size.p] = sure(size.p)
                 if size.tost_p is not None:
                     equivalences[size.key, size.tost_p] = size.tost_p
             if (order := draft.order) is not None:

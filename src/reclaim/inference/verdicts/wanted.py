@@ -2,12 +2,13 @@
 
 At `paper` scale a claim is open where its verdict is; it then meets Bonferroni's share of α, which
 Holm's adjustment may spare it. At a transfer scale it is open where its field `transfer` is. What a
-reading that was not measured keeps from being shown, however many the seeds, is not planned for.
+reading that was not measured keeps from being shown, however many the seeds, is not planned for. A
+claim that fails under every measured reading wants the planned runs of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -21,7 +22,14 @@ from reclaim.inference.replication.planning import (
     seeds_for_value,
 )
 from reclaim.inference.replication.values import ALPHA, Printed
-from reclaim.inference.verdicts.evidence import PLANNED, Evidence, Reading, margins_of, unit_of
+from reclaim.inference.verdicts.evidence import (
+    PLANNED,
+    Evidence,
+    Place,
+    Reading,
+    margins_of,
+    unit_of,
+)
 from reclaim.inference.verdicts.orders import (
     Case,
     Curve,
@@ -36,13 +44,21 @@ from reclaim.inference.verdicts.orders import (
 )
 from reclaim.inference.verdicts.statements import seeds_for_difference
 from reclaim.inference.verdicts.values import OPEN, UNREAD, printed_gap
-from reclaim.records import SeedsWanted, Verdict, Verdicts
-from reclaim.registry.claims import Difference, Magnitude, Paper, StatementClaim, ValueClaim, split
+from reclaim.records import RankingVerdict, SeedsWanted, Verdict, Verdicts
+from reclaim.registry.claims import (
+    Difference,
+    Magnitude,
+    Paper,
+    StatementClaim,
+    ValueClaim,
+    split,
+)
 
 NO_BASELINE = Wanted(None, "none: nothing to compare with")
 NO_DIRECTION = Wanted(None, "none: claims no direction")
 ABSENT = Wanted(None, "none: not all of it was measured")
 NOW = Wanted(1)  # stands out already
+NOT_EVALUATED = Wanted(None, "none: planned, but not evaluated under every reading")
 PARTLY_READ = Wanted(None, "none: not measured under every reading")
 SETTLED = Wanted(None, "none: as planned it stands out already")
 
@@ -51,15 +67,18 @@ def seeds_wanted(verdicts: Verdicts, evidence: Evidence) -> SeedsWanted:
     """The seeds in all that each open claim needs, and each config for the claims it serves."""
     claims: dict[str, int | str] = {}
     configs: dict[str, int] = {}
+    readings: dict[str, int] = {}
     for paper in evidence.papers.values():
         own = [verdict for verdict in verdicts.verdicts if verdict.paper == paper.id]
-        neighbours = sum(len(r.adjacent) for r in verdicts.rankings if r.paper == paper.id)
-        for claim, wanted, cells in Planning.of(paper, own, neighbours, evidence).wanted():
-            claims[claim] = wanted.why if wanted.seeds is None else wanted.seeds
-            places = [place for cell in cells if (place := evidence.place(cell))]
-            for config, *_ in places if wanted.seeds is not None else ():
-                configs[config] = max(configs.get(config, 1), wanted.seeds or 1)
-    return SeedsWanted(scale=evidence.scale, configs=configs, claims=claims)
+        rankings = [ranking for ranking in verdicts.rankings if ranking.paper == paper.id]
+        neighbours = sum(len(ranking.adjacent) for ranking in rankings)
+        planning = Planning.of(paper, own, neighbours, evidence)
+        for found, counts in ((planning.wanted(), configs), (planning.unread(rankings), readings)):
+            for claim, wanted, places in found:
+                claims[claim] = wanted.why if wanted.seeds is None else wanted.seeds
+                for config, *_ in places if wanted.seeds is not None else ():
+                    counts[config] = max(counts.get(config, 1), wanted.seeds or 1)
+    return SeedsWanted(scale=evidence.scale, configs=configs, readings=readings, claims=claims)
 
 
 @dataclass(frozen=True)
@@ -81,20 +100,19 @@ class Planning:
 
         Those that share a test count as often as they are.
         """
-        tests = sum((v.p is not None) + (v.order_p is not None) for v in verdicts) + neighbours
+        tests = sum((v.prediction is not None) + (v.order_p is not None) for v in verdicts)
+        tests += neighbours
         tests = max(tests, sum(v.tost_p is not None for v in verdicts))
         cells = evidence.cells(paper.id)
         alpha = ALPHA if evidence.transfers else ALPHA / max(1, tests)
         by_id = {verdict.claim: verdict for verdict in verdicts}
         return cls(paper, by_id, evidence, alpha, cells, margins_of(paper, cells))
 
-    def wanted(self) -> Iterator[tuple[str, Wanted, Sequence[ValueClaim]]]:
-        """Each open claim that was measured: what it needs, of the cells whose runs it rests on."""
+    def wanted(self) -> Iterator[tuple[str, Wanted, Sequence[Place]]]:
+        """Each open claim that was measured: what it needs, and the places that it rests on."""
         for claim in self.evidence.claims[self.paper.id]:
             verdict = self.verdicts[claim.id]
             word = verdict.transfer if self.evidence.transfers else verdict.verdict
-            if verdict.verdict.startswith(UNREAD):
-                yield claim.id, PARTLY_READ, ()
             if word not in ("open", OPEN):
                 continue
             cells, needs = (
@@ -102,7 +120,38 @@ class Planning:
                 if isinstance(claim, ValueClaim)
                 else self.of_statement(claim, verdict)
             )
-            yield claim.id, most_of(needs), cells
+            places = [place for cell in cells if (place := self.evidence.place(cell))]
+            yield claim.id, most_of(needs), places
+
+    def unread(
+        self, rankings: Iterable[RankingVerdict]
+    ) -> Iterator[tuple[str, Wanted, Sequence[Place]]]:
+        """What the other readings need of each claim that fails under all that was measured.
+
+        And of each ranked column with neighbours that do.
+        """
+        for claim in self.evidence.claims[self.paper.id]:
+            if self.verdicts[claim.id].verdict.startswith(UNREAD):
+                own = (claim.cell,) if isinstance(claim, ValueClaim) else claim.cells
+                yield claim.id, *self.of_readings(own)
+        for ranking in rankings:
+            pairs = [pair for *pair, word in ranking.adjacent if word.startswith(UNREAD)]
+            if pairs:
+                cells = dict.fromkeys(cell for pair in pairs for cell in pair)
+                yield f"{ranking.paper}:{ranking.column}", *self.of_readings(cells)
+
+    def of_readings(self, named: Iterable[str]) -> tuple[Wanted, list[Place]]:
+        """The planned runs of readings that were not measured, as many seeds as as planned."""
+        cells = [self.cells[f"{self.paper.id}:{cell}"] for cell in named]
+        ways = [(cell, reading) for reading in self.evidence.readings(cells) for cell in cells]
+        places = [place for way in ways if (place := self.evidence.place(*way))]
+        own = {place[0] for cell in cells if (place := self.evidence.place(cell))}
+        absent = [place for place in places if not self.evidence.values(place)]
+        further = [place for place in absent if place[0] not in own]
+        seeds = max(len(self.evidence.of_claim(cell)) for cell in cells)
+        if further:
+            return Wanted(seeds), further
+        return (NOT_EVALUATED if absent else PARTLY_READ), []
 
     def of_value(
         self, claim: ValueClaim, verdict: Verdict, printed: str | None = None
@@ -176,15 +225,14 @@ class Planning:
         """What an order needs to be shown, or its contrary, whichever is less; nothing if settled.
 
         The contrary has to be shown under every reading; the order under one, which counts as often
-        as there are readings measured. At a transfer scale the planned one alone counts.
+        as there are readings. At a transfer scale the planned one alone counts.
         """
         if not case.parts:
             return [] if case.unmeasured else [NO_DIRECTION]
         readings = case.readings[:1] if self.evidence.transfers else case.readings
-        measured = sum(bool(case.pairs(reading)) for reading in readings)
         for_it, against = demands(len(case.parts), quantifier(case.said))
         found = [
-            self.of_demand(case, for_it, readings[:1], self.alpha / max(1, measured)),
+            self.of_demand(case, for_it, readings[:1], self.alpha / len(readings)),
             self.of_demand(case, against, readings, self.alpha),
         ]
         wanted = min(found, key=lambda one: (one.seeds or float("inf"), one.why == NOTHING))

@@ -197,6 +197,18 @@ class Reading(Entry):
     note: Text | None = None
 
 
+class OtherReading(Reading):
+    """Another value of a protocol's path; `also` is what it sets beside that.
+
+    `recipe`: the one that runs it. `no_run`: why there is nothing to run for it by itself; it then
+    bears nothing out.
+    """
+
+    also: dict[Setting, Any] = Field(default_factory=dict)
+    recipe: RecipeName | None = None
+    no_run: Text | None = None
+
+
 class When(Entry):
     """Where a protocol value holds; an empty list means everywhere."""
 
@@ -226,24 +238,27 @@ class ProtocolValue(Entry):
     source: Source
     locator: Text
     when: When = When()
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[OtherReading, ...] = ()
     note: Text | None = None
 
     @model_validator(mode="after")
     def _fits_path(self) -> Self:
-        self._fits(self.value, "value")
+        _fits(self.path, self.value, "value")
         for i, reading in enumerate(self.readings):
-            self._fits(reading.value, "readings", i, "value")
+            _fits(self.path, reading.value, "readings", i, "value")
+            for path, value in reading.also.items():
+                _fits(path, value, "readings", i, "also", path)
         return self
 
-    def _fits(self, value: Any, *at: str | int) -> None:
-        kind = setting(self.path)
-        try:
-            if kind is not None:
-                kind.validate_python(value)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise refuse(f"{self.path}: expected: {fault['msg']}", *at, *fault["loc"]) from error
+
+def _fits(path: str, value: Any, *at: str | int) -> None:
+    kind = setting(path)
+    try:
+        if kind is not None:
+            kind.validate_python(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise refuse(f"{path}: expected: {fault['msg']}", *at, *fault["loc"]) from error
 
 
 class ProtocolFile(Entry):

@@ -137,6 +137,11 @@ def _fitting(pattern: str, names: Collection[str]) -> list[str]:
     return [pattern] if pattern in names else []
 
 
+def variant(settings: Mapping[str, Any]) -> str:
+    """How a reader tells settings from those as planned."""
+    return ", ".join(f"{path.removeprefix('knobs.')}={value}" for path, value in settings.items())
+
+
 # --- the paths of a protocol ---------------------------------------------------------------------
 
 _BESIDE_CONFIG: dict[str, TypeAdapter[Any]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
@@ -18,8 +19,21 @@ from reclaim.registry.claims.files import (
     Table,
     Unit,
 )
+from reclaim.registry.claims.names import variant
 from reclaim.registry.claims.printed import NOT_PRINTED, split
 from reclaim.registry.claims.statements import Statement
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another reading of a paper: its name, and what a run of it sets, or the recipe that is run.
+
+    A fact without either is one that nothing here can run.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    recipe: str | None = None
 
 
 class ValueClaim(Model):
@@ -118,6 +132,22 @@ class Paper(Model):
         return {
             path: value.value for path, value in chosen.items() if path.split(".")[0] != "facts"
         }
+
+    def readings(
+        self, recipe: str, dataset: str, knobs: Collection[str] = ()
+    ) -> Iterator[Alternative]:
+        """Every other reading of one run; of its own `knobs` it has none."""
+        own = {f"knobs.{knob}" for knob in knobs}
+        for value in self.protocol_of(recipe, dataset).values():
+            for reading in value.readings if value.path not in own else ():
+                if reading.no_run is None:
+                    said = {value.path: reading.value, **reading.also}
+                    sets = {
+                        path: part
+                        for path, part in said.items()
+                        if path not in own and not path.startswith("facts.")
+                    }
+                    yield Alternative(variant(said), sets, reading.recipe)
 
 
 def _value_claims(paper: Paper, table: Table) -> Iterator[ValueClaim]:

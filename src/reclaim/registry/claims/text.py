@@ -34,6 +34,7 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _INTEGER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
+_MEND = "mend the line, or get the file again"
 _TEXT_CELL = re.compile(r"(?![=@]|[+-]\D)[^\x00-\x1f\x7f]+")
 
 
@@ -95,10 +96,10 @@ def read_yaml(file: Path) -> Document:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = _line(error.problem_mark or error.context_mark)
-        raise fault(file, line, f"not YAML: {error.problem or error.context}") from error
+        raise fault(file, line, f"not YAML: {error.problem or error.context}; {_MEND}") from error
     except yaml.YAMLError as error:
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
-        raise fault(file, line, f"not YAML: {getattr(error, 'reason', error)}") from error
+        raise fault(file, line, f"not YAML: {getattr(error, 'reason', error)}; {_MEND}") from error
     value = None if node is None else _plain(document, node, ())
     return Document(file, value, document.lines)
 
@@ -187,7 +188,7 @@ def read_csv(file: Path, numbers: bool) -> Sheet:
             else:
                 _add_row(sheet, reader.line_num, fields, numbers)
     except csv.Error as error:
-        raise fault(file, reader.line_num, f"not CSV: {error}") from error
+        raise fault(file, reader.line_num, f"not CSV: {error}; {_MEND}") from error
     if sheet is None or not sheet.rows:
         raise fault(file, 1, "empty; expected a header and at least one row")
     return sheet
