@@ -497,9 +497,9 @@ def _measured_by(plan: Plan, recipe: str, protocols: list[str]) -> dict[str, lis
     With none given all runs, each with no word of protocols: that means all it has. Raises
     ReclaimError for a protocol that no run of the recipe has.
     """
-    from reclaim.registry.jobs import job_of, runs_of
+    from reclaim.registry.jobs import measures, runs_of
 
-    planned = {run.id: job_of(plan, run).evaluate.protocols for run in runs_of(plan, recipe)}
+    planned = {run.id: measures(plan, run) for run in runs_of(plan, recipe)}
     known = dict.fromkeys(name for names in planned.values() for name in names)
     if unknown := [name for name in protocols if name not in known]:
         raise ReclaimError(

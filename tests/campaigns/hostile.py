@@ -663,7 +663,7 @@ PARAMS: Mapping[str, Mapping[str, tuple[Callable[[str], str], str]]] = {
     "DVC": {
         "a tag that runs code": (add(YAMLS["a tag that runs code"][0]), "tag"),
         "a key twice": (add(SCALE), "duplicate"),
-        "a scale that climbs": (CLIMBING, "unknown scale"),
+        "a scale that climbs": (CLIMBING, "does not match"),
         "a scale with a command": (put(SCALE, f"scale: '{SHELL}'"), "does not match"),
         "a data set with a command": (put(DATA, f"dataset: '{SHELL}'"), "does not match"),
         "a number with a command": (put(JOBS, f"jobs: '{SHELL}'"), "is not of type 'integer'"),

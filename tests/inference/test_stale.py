@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reclaim.inference import stale
-from reclaim.records import Plan, StandIn, Verdict, Verdicts
+from reclaim.records import LinearProtocol, Plan, StandIn, Verdict, Verdicts
 from reclaim.registry import jobs
 from reclaim.registry.claims import ValueClaim, load_papers
 from tests.registry import made_results
@@ -39,7 +39,11 @@ def read_as(stand_in: StandIn, reading: str = READING) -> Plan:
     """A plan whose first config serves a number, with what stands for its runs under a reading."""
     served = RUNS[0].model_copy(update={"claims": (READ.id,)})
     readings = {served.config: {reading: stand_in}}
-    return PLAN.model_copy(update={"runs": (served, *RUNS[1:]), "readings": readings})
+    changed = LinearProtocol(epochs=1, batch=64, lr=0.5, test_views=(), encoder="last")
+    return PLAN.model_copy(update={
+        "runs": (served, *RUNS[1:]), "readings": readings,
+        "protocols": {**PLAN.protocols, "linear-1": changed},
+    })  # fmt: skip
 
 
 def test_a_number_and_the_statements_on_it_are_marked() -> None:
@@ -63,7 +67,7 @@ def test_a_number_is_marked_where_its_baseline_is_stale() -> None:
 
 
 def test_a_number_is_marked_where_a_reading_of_its_run_is_stale() -> None:
-    plan = read_as(StandIn(config=RUNS[0].config, protocols=("knn-1",)))
+    plan = read_as(StandIn(config=RUNS[0].config, protocols=("linear-1",)))
     reread = jobs.reread_name(READ.evaluation, READING)
     marked = stale.stale_claims(plan, PAPERS, {(RUNS[0].id, reread): "old"})
     assert marked[READ.id] == f"old, under {READING}"

@@ -12,7 +12,7 @@ from reclaim.inference.controls import controls
 from reclaim.inference.verdicts import judge
 from reclaim.records import Verdicts
 from reclaim.registry.claims import Paper
-from reclaim.report.page import moved, write_report
+from reclaim.report.page import sweep_tables, write_report
 from reclaim.report.standing import recipe_order, standing, tally
 from tests.inference.made_up import BASE, frame_of, papers, plan_of
 
@@ -255,7 +255,14 @@ def test_stale_claims_are_marked_and_counted(made: Evidence, tmp_path: Path) -> 
         assert "data-claim" not in row
 
 
-def test_a_sweep_measured_under_another_reading_too_is_named_by_its_own_protocols() -> None:
-    clear = {"planned_low": 0.5, "planned_high": 1.0}
-    cells = {("linear", "top1"): clear, ("linear-encoder-last", "top1"): clear}
-    assert moved({"recipe": "sscl", "variant": "k=2"}, cells) == "sscl k=2 (linear)"
+def test_a_sweep_measured_under_another_reading_too_is_compared_by_its_own_protocols() -> None:
+    clear = {"minus_planned": 0.7, "planned_low": 0.5, "planned_high": 1.0}
+    row = {"dataset": "cifar10", "recipe": "sscl", "name": "sscl", "metric": "top1", "mean": 80.0}
+    planned = {"config": "a", "variant": "", "protocol": "linear", "minus_planned": float("nan")}
+    rows = [row | planned] + [
+        row | clear | {"config": "b", "variant": "k=2", "protocol": protocol}
+        for protocol in ("linear", "linear-encoder-last")
+    ]
+    [table] = sweep_tables(pd.DataFrame(rows), ["sscl"])
+    assert table["compared"] == 1
+    assert table["moved"] == ["sscl k=2 (linear)"]

@@ -52,8 +52,8 @@ def rows(seeds: int = SEEDS) -> tuple[Plan, list[Run]]:
     """The plan with further seeds of the recipes, and the rows of these, seed by seed."""
     plan = committed_plan("digits")
     configs = [run.config for run in plan.runs if run.recipe in RECIPES and run.seed == 0]
-    more = further(plan, [(config, seed) for config in configs for seed in range(seeds)])
-    chosen = [run for run in (*plan.runs, *more) if run.config in configs and run.seed < seeds]
+    more = further(plan, plan, [(config, seed) for config in configs for seed in range(seeds)])
+    chosen = [run for run in (*plan.runs, *more.runs) if run.config in configs and run.seed < seeds]
     return plan, sorted(chosen, key=lambda run: (run.seed, RECIPES.index(run.recipe)))
 
 

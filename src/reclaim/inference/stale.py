@@ -5,12 +5,12 @@ Such results count for nothing until they are made again or their runs are certi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reclaim.records import Plan, Verdicts
 from reclaim.registry.claims import Claim, Paper, ValueClaim
-from reclaim.registry.jobs import RESULTS, reread_name, stale
+from reclaim.registry.jobs import RESULTS, place_under, stale
 
 MARK = "stale: "
 Stale = Mapping[tuple[str, str], str]
@@ -25,11 +25,13 @@ def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[
     if not found:
         return {}
     whys: dict[tuple[str, str], str] = {}
+    runs_of, configs_of = _served(plan)
     for paper in papers.values():
         for claim in paper.cells():
-            for measured, under in _measured(claim, paper, plan):
-                if measured in found:
-                    whys.setdefault((claim.paper, claim.cell), found[measured] + under)
+            for (config, folder), under in _places(claim, paper, plan, configs_of):
+                for run in runs_of[config]:
+                    if why := found.get((run, folder)):
+                        whys.setdefault((claim.paper, claim.cell), why + under)
     return {
         claim.id: whys[claim.paper, cell]
         for paper in papers.values()
@@ -39,24 +41,29 @@ def stale_claims(plan: Plan, papers: Mapping[str, Paper], found: Stale) -> dict[
     }
 
 
-def _measured(claim: ValueClaim, paper: Paper, plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
-    """The evaluations (run, folder) that a number is judged by: its own, then its readings'.
+def _served(plan: Plan) -> tuple[dict[str, list[str]], dict[str, dict[str, None]]]:
+    """The runs of each config, and the configs that serve each claim."""
+    runs: dict[str, list[str]] = {}
+    configs: dict[str, dict[str, None]] = {}
+    for run in plan.runs:
+        runs.setdefault(run.config, []).append(run.id)
+        for claim in run.claims:
+            configs.setdefault(claim, {})[run.config] = None
+    return runs, configs
+
+
+def _places(
+    claim: ValueClaim, paper: Paper, plan: Plan, configs_of: Mapping[str, Iterable[str]]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Where (config, folder) the numbers are that a claim is judged by: its own, its readings'.
 
     With each what to say of its reading.
     """
-    served = [run for run in plan.runs if claim.id in run.claims]
-    for run in served:
-        yield (run.id, claim.evaluation), ""
-    for reading in paper.readings(claim.recipe, claim.dataset, claim.knobs):
-        for config in dict.fromkeys(run.config for run in served):
-            read = plan.readings.get(config, {}).get(reading.name)
-            if read is None:
-                continue
-            own = read.config == config
-            folder = reread_name(claim.evaluation, reading.name) if own else claim.evaluation
-            for run in plan.runs:
-                if run.config == read.config:
-                    yield (run.id, folder), f", under {reading.name}"
+    for config in configs_of.get(claim.id, ()):
+        yield (config, claim.evaluation), ""
+        for reading in paper.readings(claim.recipe, claim.dataset, claim.knobs):
+            if place := place_under(plan, config, claim.evaluation, reading.name):
+                yield place, f", under {reading.name}"
 
 
 def rests_on(claim: Claim) -> tuple[str, ...]:

@@ -138,10 +138,10 @@ def added_runs(scale: str, results: Path = RESULTS) -> frozenset[str]:
 def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -> Plan:
     """Write the extension that gives claims the runs they want; it only ever grows.
 
-    Readings that were not measured come first, alone: seeds that are added as well would turn every
-    interval of the scale into a sequence. With `seeds` every config that an open claim needs gets
-    so many in all instead. Raises ReclaimError for verdicts that are not there or speak about other
-    configs than are planned.
+    Readings that are not among the runs yet come first, alone: seeds that are added as well would
+    turn every interval of the scale into a sequence. With `seeds` every config that an open claim
+    needs gets so many in all instead. Raises ReclaimError for verdicts that are not there or speak
+    about other configs than are planned.
     """
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "seeds_wanted.json"
@@ -153,7 +153,13 @@ def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -
         what = gone[0] if wanted.scale == scale else f"the scale {wanted.scale!r}"
         raise ReclaimError(f"{path}: speaks about {what}, which is not planned; {remedy}")
     asked = {config: seeds or count for config, count in wanted.configs.items()}
-    counts = wanted.readings or asked
+    there = {(run.config, run.seed) for run in (*plan.runs, *(before.runs if before else ()))}
+    readings = {
+        config: count
+        for config, count in wanted.readings.items()
+        if any((config, seed) not in there for seed in range(count))
+    }
+    counts = readings or asked
     extension = extend(plan, whole, counts, before)
     if extension.runs:
         write_text_if_changed(extension_path(scale, results), render(extension))
@@ -234,6 +240,20 @@ def reread_name(kind: str, reading: str) -> str:
     """The plain name of what a reading changes of a kind of protocol, as `linear-encoder-last`."""
     words = re.sub(r"\W+", " ", re.sub(r"evaluate\.\w+\.", "", reading), flags=re.ASCII)
     return "-".join([kind, *words.split()])
+
+
+def place_under(plan: Plan, config: str, kind: str, reading: str) -> tuple[str, str] | None:
+    """The config and the folder that stand for a config's by a kind of protocol under a reading.
+
+    None where the plan has nothing for that reading.
+    """
+    found = plan.readings.get(config, {}).get(reading)
+    if found is None:
+        return None
+    if found.config != config:
+        return found.config, kind
+    changed = any(plan.protocols[name].kind == kind for name in found.protocols)
+    return config, reread_name(kind, reading) if changed else kind
 
 
 def parts_of(job: EvaluateJob) -> Iterator[tuple[str, EvaluateJob]]:
@@ -413,21 +433,23 @@ def alone(lock: Path) -> Iterator[None]:
     """
     from filelock import FileLock
 
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # freed by the system when its holder dies
-            yield
-    except OSError as error:
-        raise ReclaimError(
-            f"{lock.parent}: {error.strerror or error}; mend it and start again"
-        ) from error
+    with ExitStack() as held:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(lock))  # freed by the system when its holder dies
+        except OSError as error:
+            raise ReclaimError(
+                f"{lock.parent}: {error.strerror or error}; mend it and start again"
+            ) from error
+        yield
 
 
 @contextmanager
 def alone_with(results: Path, *runs: str, wait: bool = True) -> Iterator[None]:
     """Nobody trains, tunes or measures these runs meanwhile; by readings, those `_locks` knows.
 
-    Without `wait` it makes no lock, and raises filelock.Timeout where a process holds one.
+    Without `wait` it makes no lock, so what had none yet is not held off, and raises
+    filelock.Timeout where a process holds one.
     """
     from filelock import FileLock
 

@@ -194,6 +194,11 @@ class _Rows:
         Where that leaves the config as it is, the protocols that it changes measure the row too.
         """
         base, key = _key(_config(scale, planned)), _key(_config(scale, read))
+        if (other := self.readings.get(base, {}).get(reading, StandIn(config=key))).config != key:
+            raise ReclaimError(
+                f"scale {scale.scale!r}: {reading} of {base} would be {other.config} for one claim "
+                f"and {key} for another; give one of these claims a setting of its own"
+            )
         found = self.readings.setdefault(base, {}).get(reading, StandIn(config=key))
         own = self.protocols[base]
         if key == base:

@@ -260,7 +260,8 @@ def quality_plot(cells: Sequence[Cell]) -> str:
 
 def sweep_tables(quality: pd.DataFrame, recipes: Sequence[str]) -> list[dict[str, Any]]:
     """For each data set the sweeps' top-1 beside the planned runs', recipe by recipe."""
-    swept = quality[quality["metric"] == "top1"]
+    own = quality["protocol"].isin(EVALUATIONS)  # under other readings: in the verdicts
+    swept = quality[own & (quality["metric"] == "top1")]
     tables = []
     for dataset, part in swept.groupby("dataset", sort=False):
         varied = set(part.loc[part["variant"] != "", "recipe"])
@@ -288,7 +289,7 @@ def moved(about: Cell, cells: Mapping[tuple[str, str], Cell]) -> str:
     found = [
         EVALUATIONS[kind]
         for (kind, _), cell in cells.items()
-        if kind in EVALUATIONS and (cell["planned_low"] > 0 or cell["planned_high"] < 0)
+        if cell["planned_low"] > 0 or cell["planned_high"] < 0
     ]
     return f"{about['recipe']} {about['variant']} ({', '.join(found)})" if found else ""
 

@@ -47,7 +47,7 @@ def best_by_loop(cells: list[tuple[int, int]], sizes: range) -> tuple[int, F]:
 def test_the_tail_is_that_of_exact_fractions() -> None:
     for explained, total, chance in ((3, 3, F(1, 100)), (9, 12, F(3, 10)), (24, 43, F(19, 1000))):
         found = tail(np.array([explained]), total, np.array([float(chance)]))[0]
-        assert found == pytest.approx(float(exact_tail(explained, total, chance)), rel=1e-10)
+        assert found == pytest.approx(float(exact_tail(explained, total, chance)), rel=1e-10, abs=0)
 
 
 def test_the_tail_is_one_only_where_it_surely_exceeds_a_thousandth() -> None:
@@ -56,7 +56,9 @@ def test_the_tail_is_one_only_where_it_surely_exceeds_a_thousandth() -> None:
         for chance in (0.01, 0.1, 0.5, 0.9):
             found = float(tail(np.array([explained]), total, np.array([chance]))[0])
             exactly = float(exact_tail(explained, total, F(chance)))
-            assert found == pytest.approx(exactly, rel=1e-9) or (found == 1 and exactly > 0.001)
+            assert found == pytest.approx(exactly, rel=1e-9, abs=0) or (
+                found == 1 and exactly > 0.001
+            )
 
 
 @pytest.mark.parametrize(

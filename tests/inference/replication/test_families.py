@@ -45,7 +45,7 @@ def test_holm_is_the_closed_test(p: list[float]) -> None:
 def test_both_are_statsmodels() -> None:
     p = [0.2, 0.001, 0.04, 0.04, 0.9, 0.012]
     for ours, theirs in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
-        assert ours(p) == pytest.approx(multipletests(p, method=theirs)[1], rel=1e-12)
+        assert ours(p) == pytest.approx(multipletests(p, method=theirs)[1], rel=1e-12, abs=1e-300)
 
 
 @given(P_VALUES)
@@ -67,8 +67,8 @@ def test_a_family_of_none_and_of_one() -> None:
         ([0.02], [0.3], Readings(0.02, 0.3, 0)),
         ([0.02, 0.9], [0.9, 0.01], Readings(0.9, 0.02, 1)),
         ([0.02, 0.01, 0.03], [1.0, 1.0, 1.0], Readings(0.03, 1.0, 2)),  # no margin
-        ([0.02, None], [0.9, None], Readings(1.0, 0.9, 0)),  # nobody ran the other
-        ([None, 0.02, 0.03], [None, 0.9, 0.01], Readings(1.0, 0.02, 2)),
+        ([0.02, None], [0.4, None], Readings(1.0, 0.8, 0)),  # nobody ran the other: a chance still
+        ([None, 0.02, 0.03], [None, 0.9, 0.01], Readings(1.0, 0.03, 2)),
         ([0.02, 0.03], [0.6, 0.7], Readings(0.03, 1.0, 0)),
         ([None, None], [None, None], Readings(1.0, 1.0, None)),
         ([], [], Readings(1.0, 1.0, None)),

@@ -22,7 +22,7 @@ from reclaim.inference.replication.estimates import Estimate, mean_interval
 from reclaim.inference.replication.sequences import mean_sequence, sequence_p
 from reclaim.records import REHEARSAL, Margin, PerImage, Plan, ReclaimError, Run
 from reclaim.registry.claims import Claim, Paper, Table, ValueClaim, exact
-from reclaim.registry.jobs import reread_name
+from reclaim.registry.jobs import place_under
 from reclaim.registry.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -298,14 +298,12 @@ class Evidence:
         return tuple(found)
 
     def _under(self, name: str, config: str, kind: str) -> tuple[str, str]:
-        """Where the numbers of a planned config and kind are under a reading."""
-        read = self.plan.readings.get(config, {}).get(name)
-        if read is None:
-            return (self._swept.get((config, name), "") if self.transfers else ""), kind
-        if read.config != config:
-            return read.config, kind
-        kinds = {self.plan.protocols[protocol].kind for protocol in read.protocols}
-        return config, (reread_name(kind, name) if kind in kinds else kind)
+        """Where the numbers of a planned config and kind are under a reading; a config "": nowhere.
+
+        At a transfer scale, which plans no readings, a sweep of that name stands for one.
+        """
+        swept = self._swept.get((config, name), "") if self.transfers else ""
+        return place_under(self.plan, config, kind, name) or (swept, kind)
 
     # --- why not ---------------------------------------------------------------------------------
 
