@@ -428,6 +428,17 @@ def test_damaged_runs_and_those_of_another_config_are_not_carried(
     assert set(runs) == {"simclr-digits-0-s0", "simclr-digits-0-s2"}
 
 
+@pytest.mark.parametrize("said", [{}, [], {"config": 1}, {"confih": {}}])
+def test_a_job_that_says_no_config_is_none(results: Path, said: Any) -> None:
+    """As one bit of config.json, or of the job in a certificate, may leave it."""
+    [run] = [run for run in planned().runs if run.id == "simclr-digits-0-s1"]
+    job = jobs.job_of(planned(), run).pretrain
+    assert certify.old_run(job, results) is not None
+    folder = jobs.run_folder(results, "simclr", run.id)
+    (folder / "config.json").write_text(json.dumps(said))
+    assert certify.old_run(job, results) is None
+
+
 @pytest.mark.parametrize("renames", range(1, 8))
 def test_a_kill_leaves_the_old_run_or_the_new_one(
     renames: int, recertify: Callable[[], Carried], results: Path, data: Path,

@@ -103,9 +103,9 @@ def old_run(job: PretrainJob, results: Path) -> OldRun | None:
     for folder in (own, *sorted(own.parent.glob("*"))):
         try:
             found = _read_run(folder)
-        except (ReclaimError, OSError, ValueError, KeyError, TypeError):
+            fits = found.manifest.seed == job.seed and _within(found.job["config"], present)
+        except (ReclaimError, OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        fits = found.manifest.seed == job.seed and _within(found.job["config"], present)
         if fits and stamps_hold(folder, found.manifest.files):
             return found
     return None
