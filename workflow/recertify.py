@@ -35,7 +35,7 @@ def recertify(
     device: str = "auto",
     data: Path = jobs.DATA,
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """The runs, and the evaluations (run, kind of protocol), that were carried.
+    """The runs, and the evaluations (run, folder), that were carried.
 
     `each` is `map`, or that of a pool of processes. Raises ReclaimError where there is no run.
     """

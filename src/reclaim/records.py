@@ -376,7 +376,7 @@ class PretrainJob(Artifact):
 
 
 class EvaluateJob(Artifact):
-    """What `evaluate` is asked to do; `code` is the code's hash by kind of protocol."""
+    """What `evaluate` is asked to do: protocols and the hashes of their code, by folder."""
 
     id: str
     recipe: str

@@ -316,7 +316,7 @@ def runs_of(plan: Plan, recipe: str | None = None) -> tuple[Run, ...]:
 def resolve(scale: str, results: Path = RESULTS, sweeps: bool = False) -> list[Path]:
     """Write the job files of a scale; return those whose text changed.
 
-    Beside them `plan.json`: all that is planned, with sweeps and added seeds, in one file that is
+    Beside them `plan.json`: all that is planned, with sweeps and added runs, in one file that is
     always there, for the stages that follow from the plan as a whole.
     """
     whole = read_plan(scale, sweeps=True, results=results)

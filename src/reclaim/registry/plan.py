@@ -380,7 +380,7 @@ def _readings(scale: Scale, papers: Mapping[str, Paper]) -> Iterable[tuple[Wante
                 knobs = {f"knobs.{knob}": value for knob, value in varied}
                 planned = Wanted(name, dataset, paper, (), frozenset({kind}), knobs)
                 for reading in paper.readings(name, dataset, [knob for knob, _ in varied]):
-                    if reading.settings or reading.recipe:
+                    if reading.runs:
                         read = replace(
                             planned,
                             recipe=reading.recipe or name,
@@ -398,7 +398,7 @@ def with_unrunnable_readings() -> dict[str, list[str]]:
         claim.id: [
             reading.name
             for reading in paper.readings(claim.recipe, claim.dataset, claim.knobs)
-            if not reading.settings and reading.recipe is None
+            if not reading.runs
         ]
         for paper in load_papers().values()
         for claim in paper.cells()

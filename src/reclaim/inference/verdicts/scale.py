@@ -180,7 +180,7 @@ def judged(
 
 
 def plan_of(scale: str, results: Path = RESULTS) -> Plan:
-    """The plan that measurements are judged by: with its sweeps and further seeds, as they are.
+    """The plan that measurements are judged by: with its sweeps and added runs, as they are.
 
     Raises ReclaimError for a scale without a plan, and for a rehearsal, which measures nothing.
     """

@@ -26,14 +26,16 @@ from reclaim.registry.claims.statements import Statement
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of a paper: its name, and what a run of it sets, or the recipe that is run.
-
-    A fact without either is one that nothing here can run.
-    """
+    """Another reading of a paper: its name, and what a run of it sets, or the recipe to run."""
 
     name: str
     settings: Mapping[str, Any]
     recipe: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether anything here can run it: a fact that sets nothing and names no recipe cannot."""
+        return bool(self.settings or self.recipe)
 
 
 class ValueClaim(Model):
