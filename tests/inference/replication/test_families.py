@@ -88,3 +88,18 @@ def test_a_claim_is_reproduced_by_chance_no_oftener_for_having_readings() -> Non
     assert np.mean(chances.min(axis=1) < 0.05) > 0.1
     with pytest.raises(ValueError, match="zip"):
         over_readings([0.5], [])
+
+
+def test_readings_measured_because_the_planned_one_failed_are_no_further_chance() -> None:
+    """The planned reading first; the six others only where it shows no equivalence."""
+    rng, n = np.random.default_rng(5), 4000
+    chances = rng.uniform(size=(n, 7)).tolist()  # equivalence fails in truth under all
+    later = [None] * 6
+
+    def passes(chance: list[float]) -> bool:
+        planned = over_readings([0.5, *later], [chance[0], *later]).tost_p < 0.05
+        return planned or over_readings([0.5] * 7, chance).tost_p < 0.05
+
+    assert np.mean([passes(chance) for chance in chances]) < 0.05 + 4 * sqrt(0.05 * 0.95 / n)
+    counting_those_measured = [c[0] < 0.05 or 7 * min(c) < 0.05 for c in chances]
+    assert np.mean(counting_those_measured) > 0.07
