@@ -124,6 +124,19 @@ def test_predictions_are_compared_by_what_they_say(pair: tuple[Path, Path]) -> N
         assert words(pair)[THIRD] == word
 
 
+def test_a_certificate_on_one_side_is_no_difference(pair: tuple[Path, Path]) -> None:
+    """As where a change of code was certified, and the other side was made by the new code."""
+    for kind in ("knn", "geometry"):
+        folder = jobs.evaluation_folder(pair[0], "hcl", RUNS[2].id, kind)
+        certificate, manifest = folder / "certificate-0.json", folder / "metrics.json"
+        certificate.write_text("{}")
+        made = compare.read(manifest, compare.EvaluationManifest, "")
+        files = {**made.files, certificate.name: bundle.stamp(certificate)}
+        write(manifest, made.model_copy(update={"files": files}))
+    bundle_anew(pair[0])
+    assert words(pair) == {FIRST: SAME, SECOND: SAME, THIRD: SAME}
+
+
 def test_what_cannot_be_compared(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ReclaimError, match=r"bundle\.json: not found"):
         compare.compare(pair[0], tmp_path)
