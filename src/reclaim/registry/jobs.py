@@ -100,14 +100,15 @@ def read_plan(scale: str, sweeps: bool = False, results: Path = RESULTS) -> Plan
     Raises ReclaimError for a scale without a plan, or runs of a config that it no longer has.
     """
     plan = committed_plan(scale, sweeps)
-    extension = _extension(scale, results)
-    if extension is None:
+    if not extension_path(scale, results).exists():
         return plan
-    asked = [(run.config, run.seed) for run in extension.runs]
-    return _united(plan, further(plan, committed_plan(scale, sweeps=True), asked))
+    whole = plan if sweeps else committed_plan(scale, sweeps=True)
+    extension = _extension(scale, whole, results)
+    asked = [(run.config, run.seed) for run in extension.runs] if extension else []
+    return _united(plan, further(plan, whole, asked))
 
 
-def _extension(scale: str, results: Path) -> Plan | None:
+def _extension(scale: str, whole: Plan, results: Path) -> Plan | None:
     """The further runs of a scale, if there are any; all their configs are still planned."""
     path = extension_path(scale, results)
     if not path.exists():
@@ -119,7 +120,7 @@ def _extension(scale: str, results: Path) -> Plan | None:
     extension = read(path, Plan, remedy)
     if extension.scale != scale:
         raise ReclaimError(f"{path}: adds runs to the plan of {extension.scale!r}; {remedy}")
-    planned = {run.config for run in committed_plan(scale, sweeps=True).runs}
+    planned = {run.config for run in whole.runs}
     for run in extension.runs:
         if run.config not in planned:
             raise ReclaimError(
@@ -146,7 +147,7 @@ def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "seeds_wanted.json"
     plan, whole = committed_plan(scale), committed_plan(scale, sweeps=True)
-    before = _extension(scale, results)
+    before = _extension(scale, whole, results)
     wanted = read(path, SeedsWanted, remedy)
     planned = {run.config for run in whole.runs}
     if wanted.scale != scale or (gone := sorted({*wanted.configs, *wanted.readings} - planned)):

@@ -157,10 +157,11 @@ def build_plans(name: str) -> tuple[Plan, Plan]:
     for wanted in _swept(scale, papers):
         (main if main.has(scale, wanted) else apart).add(scale, wanted)
     for planned, reading, read in _readings(scale, papers):
-        if _config(scale, read) != _config(scale, planned):
-            (main if main.has(scale, read) else apart).add(scale, read)
-        home = main if main.has(scale, planned) else apart
-        home.note(scale, planned, read, reading)
+        base, key = _key(_config(scale, planned)), _key(_config(scale, read))
+        if key != base:
+            (main if key in main.configs else apart).add(scale, read)
+        home = main if base in main.configs else apart
+        home.note(base, reading, key, _protocols(scale, read))
     not_run = {claim: SWEPT for claims in apart.claims.values() for claim in claims}
     inits = dict(_inits(scale, main, apart))
     return main.plan(scale, not_run, inits), apart.plan(scale, {}, inits)
@@ -188,24 +189,23 @@ class _Rows:
         self.variants.setdefault(key, wanted.variant)
         self.protocols.setdefault(key, {}).update(_protocols(scale, wanted))
 
-    def note(self, scale: Scale, planned: Wanted, read: Wanted, reading: str) -> None:
-        """Note what stands for a row of this plan under a reading.
+    def note(self, base: str, reading: str, key: str, protocols: Mapping[str, Protocol]) -> None:
+        """Note which config stands for a row of this plan under a reading, measured by protocols.
 
-        Where that leaves the config as it is, the protocols that it changes measure the row too.
+        Where that is the row's own, the protocols that the reading changes measure the row too.
+        Raises ReclaimError where another config stands for it already.
         """
-        base, key = _key(_config(scale, planned)), _key(_config(scale, read))
-        if (other := self.readings.get(base, {}).get(reading, StandIn(config=key))).config != key:
+        found = self.readings.setdefault(base, {}).setdefault(reading, StandIn(config=key))
+        if found.config != key:
             raise ReclaimError(
-                f"scale {scale.scale!r}: {reading} of {base} would be {other.config} for one claim "
-                f"and {key} for another; give one of these claims a setting of its own"
+                f"{reading} of {base} would be {found.config} for one claim and {key} for another; "
+                "give one of these claims a setting of its own"
             )
-        found = self.readings.setdefault(base, {}).get(reading, StandIn(config=key))
-        own = self.protocols[base]
         if key == base:
-            others = {name: p for name, p in _protocols(scale, read).items() if name not in own}
+            others = {name: p for name, p in protocols.items() if name not in self.protocols[base]}
             self.reread.setdefault(base, {}).update(others)
-            found = StandIn(config=key, protocols=tuple(dict.fromkeys((*found.protocols, *others))))
-        self.readings[base][reading] = found
+            changed = tuple(dict.fromkeys((*found.protocols, *others)))
+            self.readings[base][reading] = StandIn(config=key, protocols=changed)
 
     def plan(
         self, scale: Scale, not_run: dict[str, str], inits: Mapping[tuple[str, str], str]

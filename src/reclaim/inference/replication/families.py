@@ -55,8 +55,8 @@ def over_readings(p: Sequence[float | None], tost_p: Sequence[float | None]) -> 
     A paper is charged only with what fails under all readings: `p` is the largest, and 1 as long
     as one was not measured. R readings are R chances to be equivalent: `tost_p` is R times the
     smallest (Bonferroni), R counting them all: which ones are measured may depend on what the first
-    showed. `best` has the smallest `tost_p`, or where no
-    reading has an equivalence test (all 1) the largest `p`.
+    showed. `best` has the smallest `tost_p`, or where no reading has an equivalence test (all 1)
+    the largest `p`.
 
     >>> over_readings([0.001, 0.4], [0.9, 0.02])
     Readings(p=0.4, tost_p=0.04, best=1)
