@@ -1,12 +1,13 @@
 """What gives the same bits, and how far the rest drifts: the determinism matrix.
 
-    python -m tests.campaigns.drift [--keep FOLDER] [--torch FOLDER] [--table]
+    python -m tests.campaigns.drift [--whole SCALE] [--keep FOLDER] [--torch FOLDER] [--table]
 
 Whole processes train recipes at the scale `digits`: cut to 20 steps under conditions that may
 change no bit, and to 20 steps or to the end where the arithmetic itself is another one. Writes the
 measured values, the two budgets (`workflow/drift.yaml`) and the tables of docs/determinism.md.
-What is in FOLDER already is not trained again. `--torch`: a folder with another version of torch
-and torchvision; `--table`: only the tables and budgets, from the values measured before.
+What is in FOLDER already is not trained again. `--whole`: only whole trainings, at that scale;
+`--torch`: a folder with another version of torch and torchvision; `--table`: only the tables and
+budgets, from the values measured before.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,25 +62,26 @@ EQUAL, DRIFT = (ROOT / f"results/reference/drift/{name}.csv" for name in ("equal
 BUDGETS = ROOT / "workflow/drift.yaml"
 DOCUMENT = ROOT / "docs/determinism.md"
 BEGIN, END = "<!-- measured -->", "<!-- end of what was measured -->"
-SHOWN = ("linear top1", "knn top1")
-REFERENCE = ROOT / "results/reference/digits"
+SHOWN = {"linear top1": "linear", "knn top1": "k-NN", "fine_tune top1": "fine-tuned"}
+REFERENCE = ROOT / "results/reference"
 
 
-def plan_of(precision: str, steps: int | None, recipes: Sequence[str] = RECIPES) -> Plan:
-    """Seed 0 of some recipes at `digits`, cut to `steps` (a multiple of 4) or whole and measured.
+def plan_of(
+    precision: str, steps: int | None, recipes: Sequence[str] = RECIPES, scale: str = "digits"
+) -> Plan:
+    """Seed 0 of some recipes at a scale, cut to `steps` (a multiple of 4) or whole and measured.
 
     The warm-up takes three epochs, so there are four, cut short.
     """
-    planned = committed_plan("digits")
+    planned = committed_plan(scale)
     cut: dict[str, Any] = {"scale": "drift", "precision": precision}
     cut |= {} if steps is None else {"epochs": 4, "max_steps": steps // 4}
     configs, runs = {}, []
     for run in planned.runs:
         if run.seed == 0 and run.recipe in recipes:
             config = planned.configs[run.config].model_copy(update=cut)
-            key = f"{run.recipe}-digits-{content_hash(config)[:8]}"
-            kinds = [name for name in run.protocols if not name.startswith("fine_tune")]
-            row = {"id": f"{key}-s0", "config": key, "protocols": () if steps else tuple(kinds)}
+            key = f"{run.recipe}-{run.dataset}-{content_hash(config)[:8]}"
+            row = {"id": f"{key}-s0", "config": key, "protocols": () if steps else run.protocols}
             configs[key] = config
             runs.append(run.model_copy(update=row))
     return planned.model_copy(
@@ -118,7 +121,8 @@ def work(folder: Path, data: Path, threads: int, times: int) -> None:
     from reclaim.learning.data import fetch_data
 
     plan = read(folder / "plan.json", Plan, "start the campaign again")
-    fetch_data("digits", data)
+    for name in {config.dataset.name for config in plan.configs.values()}:
+        fetch_data(name, data)
     pool = partial(torch.set_num_threads, threads)
     own_pool = (patch.object(module, "use_one_thread", pool) for module in (train, evaluate))
     with next(own_pool), next(own_pool):
@@ -249,7 +253,7 @@ def committed_bits() -> dict[tuple[str, str], str]:
     found = {}
     for run in committed_plan("digits").runs:
         if run.seed == 0 and run.recipe in WHOLE:
-            path = run_folder(REFERENCE, run.recipe, run.id) / "run.json"
+            path = run_folder(REFERENCE / "digits", run.recipe, run.id) / "run.json"
             files = read(path, RunManifest, "").files
             found |= {(run.recipe, name): files[name].sha256 for name in BITS}
     return found
@@ -280,6 +284,9 @@ class Switch:
     def precisions(self) -> Sequence[str]:
         """Those in which it is tried for 20 steps."""
         return PRECISIONS if self.threads == 1 else PRECISIONS[:2]
+
+
+UNSWITCHED = Switch("")
 
 
 def switches(other_torch: str | None) -> list[Switch]:
@@ -335,41 +342,57 @@ def measure(folder: Path, other_torch: str | None) -> Iterator[tuple[pd.DataFram
         print(condition, file=sys.stderr, flush=True)
         made = bits(make(folder / f"equal-{number}", short), short)
         equal.append(same(condition, 20, first, made))
-    rows = [*drifts(folder, 20, other_torch)]
-    yield _tables(equal, rows)
-    rows += drifts(folder, None, other_torch)
+    early = drifts(folder, "digits", 20, other_torch)
+    yield _equal(equal), early
+    late = drifts(folder, "digits", None, other_torch)
     trained = bits(folder / "float32-whole/0", whole)
     equal.append(same("the committed runs, another day", 300, trained, committed_bits()))
-    yield _tables(equal, rows)
+    yield _equal(equal), pd.concat([early, late])
 
 
-def _tables(
-    equal: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]
+def measure_whole(
+    folder: Path, scale: str, other_torch: str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    columns = ["switch", "precision", "steps", "recipe", "quantity", "value"]
-    return (
-        pd.DataFrame(equal, columns=["condition", "steps", "files", "equal"]),
-        pd.DataFrame(rows, columns=columns),
-    )
+    """Both tables as they stand, but with whole trainings at this scale made anew."""
+    equal, drift = read_measured()
+    others = drift[(drift["scale"] != scale) | (drift["steps"] == 20)]
+    return equal, pd.concat([others, drifts(folder, scale, None, other_torch)])
 
 
-def drifts(folder: Path, steps: int | None, other_torch: str | None) -> Iterable[tuple[Any, ...]]:
+def _equal(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["condition", "steps", "files", "equal"])
+
+
+def drifts(folder: Path, scale: str, steps: int | None, other_torch: str | None) -> pd.DataFrame:
     """How far every switch takes the recipes after some steps, or a whole training (None)."""
     length = str(steps or "whole")
-    precisions = PRECISIONS if steps else PRECISIONS[1:]
-    plans = {p: plan_of(p, steps, RECIPES if steps else WHOLE) for p in precisions}
+    recipes, precisions = (RECIPES, PRECISIONS) if steps else (WHOLE, PRECISIONS[1:])
+    plans = {p: plan_of(p, steps, recipes, scale) for p in precisions}
     plans |= {"float64": locked_plan()} if steps else {}
-    base = {p: start(folder / f"{p}-{length}", plan) for p, plan in plans.items()}
-    pairs = [("bfloat16, not float32", "float32", "bfloat16", base["bfloat16"])]
+
+    def train(switch: Switch, precision: str) -> Path:
+        print(scale, switch.name, precision, length, file=sys.stderr, flush=True)
+        words = (precision, length, *switch.name.split())
+        there = folder / "-".join(words)
+        return start(there, plans[precision], switch.threads, **switch.environment)
+
+    tried = [(UNSWITCHED, p) for p in plans]
     for switch in switches(other_torch):
-        for p in switch.precisions if steps else ("float32",) if switch.whole else ():
-            print(switch.name, p, length, file=sys.stderr, flush=True)
-            there = folder / f"{p}-{length}-{switch.name.replace(' ', '-')}"
-            made = start(there, plans[p], switch.threads, **switch.environment)
-            pairs.append((switch.name, p, p, made))
-    for name, one, two, made in pairs:
-        for found in distances(base[one], made, (plans[one], plans[two])):
-            yield (name, one, steps or 300, *found)
+        among = switch.precisions if steps else PRECISIONS[1:2] if switch.whole else ()
+        tried += [(switch, p) for p in among]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = list(pool.map(train, *zip(*tried, strict=True)))
+    base = dict(zip(plans, made, strict=False))
+    pairs = [("bfloat16, not float32", "float32", "bfloat16", base["bfloat16"])]
+    for (switch, p), path in list(zip(tried, made, strict=True))[len(base) :]:
+        pairs.append((switch.name, p, p, path))
+    rows = [
+        (scale, name, one, steps or plans[one].runs[0].cost.steps, *found)
+        for name, one, two, path in pairs
+        for found in distances(base[one], path, (plans[one], plans[two]))
+    ]
+    columns = ["scale", "switch", "precision", "steps", "recipe", "quantity", "value"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # --- the tables --------------------------------------------------------------------------------
@@ -387,19 +410,19 @@ def budgets(drift: pd.DataFrame) -> dict[str, Any]:
         p: {q: float(f"{v:.2g}") for q, v in part.groupby("quantity")["value"].max().items()}
         for p, part in early.groupby("precision")
     }
-    final: dict[str, dict[str, float]] = {}
-    for quantity, value in late.groupby("quantity")["value"].max().items():
-        kind, _, metric = str(quantity).partition(" ")
+    final: dict[str, dict[str, dict[str, float]]] = {}
+    for (scale, quantity), value in late.groupby(["scale", "quantity"])["value"].max().items():
+        kind, _, metric = quantity.partition(" ")
         if metric:
-            final.setdefault(kind, {})[metric] = float(f"{value:.6g}")
-    return {"steps_20": tight, "final": {"digits": final}}
+            final.setdefault(scale, {}).setdefault(kind, {})[metric] = float(f"{value:.6g}")
+    return {"steps_20": tight, "final": final}
 
 
-def seed_sd(metric: str) -> float:
+def seed_sd(scale: str, metric: str) -> float:
     """The SD over seeds of a metric in percent points, pooled over the recipes, as committed."""
     kind, name = metric.split()
-    table = pd.read_csv(REFERENCE / "measurements.csv")
-    runs = {run.id for run in committed_plan("digits").runs if run.recipe in WHOLE}
+    table = pd.read_csv(REFERENCE / scale / "measurements.csv")
+    runs = {run.id for run in committed_plan(scale).runs if run.recipe in WHOLE}
     chosen = table[
         table["run"].isin(runs) & (table["protocol"] == kind) & (table["metric"] == name)
     ]
@@ -415,8 +438,8 @@ def render(equal: pd.DataFrame, drift: pd.DataFrame) -> str:
     ]
     early = drift["steps"] == 20
     lines += ["", *_early(drift[early])]
-    if not early.all():
-        lines += ["", *_late(drift[~early])]
+    for scale, late in drift[~early].groupby("scale", sort=True):
+        lines += ["", *_late(str(scale), late)]
     return "\n".join(lines) + "\n"
 
 
@@ -427,21 +450,24 @@ def _early(drift: pd.DataFrame) -> Iterable[str]:
         yield f"| {switch} | {precision} | {_power(row['weights'])} | {_power(row['loss'])} |"
 
 
-def _late(drift: pd.DataFrame) -> Iterable[str]:
-    yield "Whole trainings, in float32; accuracies in points, the mean and the largest difference:"
-    yield ""
-    heads = [name.replace("top1", "top-1").replace("knn", "k-NN") for name in SHOWN]
-    yield f"| after the last step | weights | loss | {' | '.join(heads)} |"
-    yield "|---|---:|---:|" + "---:|" * len(SHOWN)
+def _late(scale: str, drift: pd.DataFrame) -> Iterable[str]:
     groups = drift.groupby(["switch", "quantity"], sort=False)["value"]
     most, mean = groups.max().unstack(), groups.mean().unstack()
+    shown = [metric for metric in SHOWN if metric in most]
+    yield (
+        f"Whole trainings at `{scale}`, {drift['steps'].iloc[0]} steps in float32; top-1 in "
+        "points, the mean and the largest difference:"
+    )
+    yield ""
+    yield f"| what differs | weights | loss | {' | '.join(SHOWN[m] for m in shown)} |"
+    yield "|---|---:|---:|" + "---:|" * len(shown)
     for switch in most.index:
         cells = [_power(most.loc[switch, q]) for q in ("weights", "loss")]
         cells += [
-            f"{100 * mean.loc[switch, m]:.2f}, {100 * most.loc[switch, m]:.2f}" for m in SHOWN
+            f"{100 * mean.loc[switch, m]:.2f}, {100 * most.loc[switch, m]:.2f}" for m in shown
         ]
         yield f"| {switch} | {' | '.join(cells)} |"
-    noise = [f"{seed_sd(m):.2f}" for m in SHOWN]
+    noise = [f"{seed_sd(scale, m):.2f}" for m in shown]
     yield f"| another seed: SD, three seeds of each recipe | | | {' | '.join(noise)} |"
 
 
@@ -476,6 +502,7 @@ def publish(equal: pd.DataFrame, drift: pd.DataFrame) -> str:
 def main() -> None:
     """Measure, or make the tables again of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--whole", choices=("digits", "fashion"))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--torch")
     parser.add_argument("--table", action="store_true")
@@ -489,7 +516,12 @@ def main() -> None:
         return
     if not given.table:
         with tempfile.TemporaryDirectory() as scratch:
-            for tables in measure((given.keep or Path(scratch)).resolve(), given.torch):
+            folder = (given.keep or Path(scratch)).resolve()
+            if given.whole:
+                measured = iter([measure_whole(folder, given.whole, given.torch)])
+            else:
+                measured = measure(folder, given.torch)
+            for tables in measured:
                 keep(*tables)
                 publish(*tables)
     print(publish(*read_measured()), end="")

@@ -11,7 +11,7 @@ import yaml
 from tests.campaigns import drift
 
 RECIPES = ("moco_v2", "psm_released")
-COLUMNS = ["switch", "precision", "steps", "recipe", "quantity", "value"]
+COLUMNS = ["scale", "switch", "precision", "steps", "recipe", "quantity", "value"]
 
 
 def test_another_process_order_and_hash_seed_learn_the_same_bits(tmp_path: Path) -> None:
@@ -30,7 +30,11 @@ def test_a_plan_is_cut_to_its_steps_or_left_whole() -> None:
     assert {config.precision for config in short.configs.values()} == {"float64"}
     assert all(not run.protocols for run in short.runs)
     assert {config.max_steps for config in whole.configs.values()} == {None}
-    assert all(len(run.protocols) == 3 for run in whole.runs)
+    planned = {run.recipe: run for run in drift.committed_plan("digits").runs}
+    assert all(run.protocols == planned[run.recipe].protocols for run in whole.runs)
+    assert {run.dataset for run in drift.plan_of("float32", None, scale="fashion").runs} == {
+        "fashion_mnist"
+    }
 
 
 def test_distances_are_those_of_weights_losses_and_metrics(tmp_path: Path) -> None:
@@ -54,17 +58,21 @@ def test_distances_are_those_of_weights_losses_and_metrics(tmp_path: Path) -> No
 
 def test_the_budgets_are_the_largest_drift_at_one_precision() -> None:
     rows = [
-        ("2 threads", "float64", 20, "simclr", "loss", 1e-13),
-        ("2 threads", "float64", 20, "byol", "loss", 3e-13),
-        ("bfloat16, not float32", "float32", 20, "byol", "loss", 0.5),
-        ("2 threads", "float32", 300, "byol", "loss", 0.1),
-        ("2 threads", "float32", 300, "byol", "linear top1", 0.01),
-        ("AVX2 in ATen", "float32", 300, "byol", "linear top1", 0.002),
-        ("bfloat16, not float32", "float32", 300, "byol", "linear top1", 0.9),
+        ("digits", "2 threads", "float64", 20, "simclr", "loss", 1e-13),
+        ("digits", "2 threads", "float64", 20, "byol", "loss", 3e-13),
+        ("digits", "bfloat16, not float32", "float32", 20, "byol", "loss", 0.5),
+        ("digits", "2 threads", "float32", 300, "byol", "loss", 0.1),
+        ("digits", "2 threads", "float32", 300, "byol", "linear top1", 0.01),
+        ("digits", "AVX2 in ATen", "float32", 300, "byol", "linear top1", 0.002),
+        ("digits", "bfloat16, not float32", "float32", 300, "byol", "linear top1", 0.9),
+        ("fashion", "2 threads", "float32", 390, "byol", "fine_tune top1", 0.03),
     ]
     assert drift.budgets(pd.DataFrame(rows, columns=COLUMNS)) == {
         "steps_20": {"float64": {"loss": 3e-13}},
-        "final": {"digits": {"linear": {"top1": 0.01}}},
+        "final": {
+            "digits": {"linear": {"top1": 0.01}},
+            "fashion": {"fine_tune": {"top1": 0.03}},
+        },
     }
 
 

@@ -16,6 +16,7 @@ from reclaim.learning import gpu, train
 from reclaim.learning.device import gains_from_bfloat16, make_deterministic, move
 from reclaim.learning.gpu import Gpu, gpu_for, memory_faults, placed, roomiest, taken
 from reclaim.learning.images import load_images
+from reclaim.learning.provenance import this_machine
 from reclaim.records import PretrainJob, ReclaimError
 
 TWO = [Gpu(0, "GPU-a", 24_000), Gpu(1, "GPU-b", 12_000)]
@@ -145,6 +146,27 @@ def test_another_error_stays_what_it_is() -> None:
 def test_on_the_cpu_a_tensor_is_not_moved() -> None:
     tensor = torch.ones(2)
     assert move(tensor, torch.device("cpu")) is tensor
+
+
+@pytest.mark.parametrize(
+    ("generation", "allowed", "dtype", "said"),
+    [
+        ((8, 6), True, torch.float32, "float32, convolutions in TF32"),
+        ((8, 6), False, torch.float32, "float32"),
+        ((7, 5), True, torch.float32, "float32"),
+        ((8, 6), True, torch.bfloat16, "bfloat16"),
+    ],
+)
+def test_a_gpu_that_rounds_what_it_convolves_says_so(
+    generation: tuple[int, int], allowed: bool, dtype: torch.dtype, said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    found = this_machine(torch.device("cuda"), dtype)
+    assert (found["device"], found["precision"]) == ("cuda: a GPU", said)
+    assert "TF32" not in this_machine(torch.device("cpu"), dtype)["precision"]
 
 
 # --- with a GPU ----------------------------------------------------------------------------------

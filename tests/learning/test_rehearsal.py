@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from reclaim.inference import measurements, verdicts
 from reclaim.learning.data import fetch_data, load, synthetic
 from reclaim.learning.data.weights import fetch_weights
 from reclaim.learning.evaluate import evaluate
+from reclaim.learning.nets import build_encoder
 from reclaim.learning.train import pretrain
 from reclaim.records import REHEARSAL, Plan, ReclaimError, RunManifest, read, render
 from reclaim.registry import cost, jobs, rehearsal
@@ -138,6 +140,32 @@ def test_every_config_is_rehearsed_once_as_it_is_but_short(paper: Plan) -> None:
     assert {config.scale for config in made.configs.values()} == {REHEARSAL}
 
 
+def test_whatever_a_reading_measures_by_is_rehearsed_once(paper: Plan) -> None:
+    made = rehearsal.rehearse(paper)
+    measured = {run.id: {name.partition("-")[2] for name in jobs.measures(made, run)}
+                for run in made.runs}  # fmt: skip
+    again = [name for names in measured.values() for name in names if name]
+    wanted = {name for readings in paper.readings.values() for read in readings.values()
+              for name in read.protocols}  # fmt: skip
+    assert {"encoder-last", "test_batch-256", "batch-96"} <= set(again)
+    assert len(wanted) <= sum(
+        len(read.protocols) for readings in made.readings.values() for read in readings.values()
+    ) < 2 * len(wanted)  # fmt: skip
+    assert len({run.config for run in made.runs} & made.readings.keys()) == len(made.readings)
+
+
+def test_fetched_weights_fit_every_encoder_that_starts_from_them() -> None:
+    made = jobs.committed_plan("paper", sweeps=True)
+    starts = {run.config: run.init.partition("/")[2] for run in made.runs if run.init}
+    assert starts
+    for key, weights in starts.items():
+        config = made.configs[key]
+        with torch.device("meta"):
+            encoder, _ = build_encoder(config.network, config.dataset)
+        shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+        assert shapes == dict(WEIGHTS[weights].shapes), key
+
+
 def test_two_runs_at_once_fit_into_24_gib(paper: Plan) -> None:
     made = rehearsal.rehearse(paper)
     assert max(run.cost.memory_mib for run in made.runs) <= 12 * 1024
@@ -189,7 +217,7 @@ def test_a_family_trains_and_is_measured(
     curve = (jobs.run_folder(results, recipe, run.id) / "curve.csv").read_text().splitlines()
     assert len(curve) == 1 + run.cost.steps
     made = evaluate(job.pretrain, job.evaluate, results, store / "data", "cpu")
-    assert set(made) == {plan.protocols[name].kind for name in run.protocols}
+    assert set(made) == set(job.evaluate.protocols)
     for evaluation in made.values():
         assert evaluation.scale == REHEARSAL
         assert all(np.isfinite(value) for value in evaluation.metrics.values())

@@ -231,7 +231,9 @@ def test_liu_printed_values_are_few(liu: Paper) -> None:
     }  # fmt: skip
     readings = {value.path: [r.value for r in value.readings] for value in liu.protocol}
     assert readings["optimiser.trust"] == [0.02, 1.0]
-    assert readings["network.stem"] == ["cifar"]
+    stem = {name: liu.protocol_of(name, "cifar10")["network.stem"] for name in RECIPES}
+    assert [reading.value for reading in stem["simclr"].readings] == ["cifar"]
+    assert not stem["simclr_dino"].readings, "its weights would not fit"
 
 
 @pytest.mark.parametrize("recipe", ["simclr_dino", "simclr_dino_enlarge", *LIU[:2], LIU[3]])

@@ -256,7 +256,45 @@ def test_recipes_name_steps_and_losses_that_exist() -> None:
             assert term.pairing is None or callable(getattr(candidates, term.pairing))
             assert all(callable(getattr(steps, step.name)) for step in term.steps)
     assert knobs_of("simclr") == ()
-    assert knobs_of("sscl") == ("hardest", "synthetics", "beta", "prior")
+    assert knobs_of("sscl") == ("hardest", "synthetics", "mix", "beta", "prior")
+    assert knobs_of("sscl_released") == ("hardest", "synthetics", "beta", "prior")
+    assert "raw" in knobs_of("psm_released")
+
+
+def test_a_row_s_own_default_gives_way_to_what_is_said() -> None:
+    """As released the instance loss takes raw products, and the group loss always cosines."""
+
+    def raw(**knobs: bool) -> list[object]:
+        return [term.steps[0].knobs["raw"] for term in resolve_terms("psm_released", 8, knobs, 32)]
+
+    assert raw() == [False, True]
+    assert raw(raw=False) == raw(raw=True)[:1] * 2 == [False, False]
+
+
+def test_a_paper_says_whether_both_views_pass_in_one() -> None:
+    papers = load_papers()
+    given = {path: entry.value for path, entry in plan.load_scale("paper").values.items()}
+
+    def online(paper: str, name: str, **said: str) -> str:
+        own = papers[paper].settings(name, "cifar10") | {"dataset.name": "cifar10"}
+        return plan.resolve_config("paper", name, given | own | said).online
+
+    for name in ("simclr", "dcl", "hcl", "sscl", "sscl_released", "sscl_synthesis_debias"):
+        assert online("dong2024", name) == "apart"
+    assert online("dong2024", "sscl", online="together") == "together"
+    assert online("liu2024", "simclr") == online("dong2024", "supervised") == "together"
+    assert online("dong2024", "moco_v2") == "first"
+    with pytest.raises(ReclaimError, match=r"'moco_v2' .* online = 'apart' is another"):
+        online("dong2024", "moco_v2", online="apart")
+
+
+@pytest.mark.parametrize("scale", ["digits", "fashion", "paper"])
+def test_one_rule_measures_every_run_in_all_ways_of_a_job(scale: str) -> None:
+    """A rule asks for every frozen measurement at once, so a run has all of them."""
+    made = jobs.committed_plan(scale, sweeps=True)
+    for run in made.runs:
+        kinds = {made.protocols[name].kind for name in run.protocols}
+        assert kinds >= set(jobs.EVALUATIONS["evaluate"]), run.id
 
 
 def test_a_config_survives_its_file() -> None:

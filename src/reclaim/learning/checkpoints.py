@@ -21,7 +21,7 @@ from reclaim.records import ReclaimError, write_bytes
 
 KEPT = 2
 CHECKPOINT_SECONDS = 10.0
-REST = 20  # the next save waits at least so many times what the last one took
+REST = 100  # the next save waits at least so many times what the last one took
 State = dict[str, Any]  # tensors and plain values
 Save = Callable[[int, Callable[[], State]], None]
 

@@ -61,8 +61,10 @@ def distil(outputs: Outputs, context: Context, teacher_temperature: float) -> Te
     `teacher_temperature`. The online network sees all crops, at the context's temperature.
     (Caron et al. 2021, DINO, eq. 1 to 4.) A scalar: the mean over images and pairs.
 
-    Notes: the authors also clip gradients, hold the last layer fixed in the first epoch and let
-    the weight decay grow; none of it is here.
+    Notes: the authors also clip gradients, hold the last layer fixed in the first epoch, let the
+    weight decay grow and spare biases and norms from it, warm up by the step, blur and solarise
+    the two global crops differently, and draw the head's first weights from a narrow normal; none
+    of it is here.
     """
     seen = [
         outputs.need("z1"),

@@ -15,11 +15,19 @@ def this_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
         if device.type == "cuda"
         else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     )
+    precision = str(dtype).removeprefix("torch.")
     return {
         "device": f"{device.type}: {name}",
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": f"{precision}, convolutions in TF32" if _tf32(device, dtype) else precision,
         "torch": torch.__version__,
     }
+
+
+def _tf32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether cuDNN rounds what it convolves to ten bits: its default from Ampere on."""
+    if device.type != "cuda" or dtype is not torch.float32:
+        return False
+    return torch.backends.cudnn.allow_tf32 and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def provenance(

@@ -110,7 +110,8 @@ def pretrain(
     """Train a run, or return at once if a valid finished one is there.
 
     `init` is the file of the encoder that the job starts from, if it names one. A run that was cut
-    short goes on from its newest checkpoint and ends with the same bits.
+    short goes on from its newest checkpoint and, on a machine of the same kind (device, precision),
+    ends with the same bits.
     Raises ReclaimError for missing data, a batch that does not fit, a loss that is no number,
     collapse, too little memory or a full disk; the last good checkpoint stays.
     """

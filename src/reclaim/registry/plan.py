@@ -158,8 +158,9 @@ def build_plans(name: str) -> tuple[Plan, Plan]:
         (main if main.has(scale, wanted) else apart).add(scale, wanted)
     for planned, reading, read in _readings(scale, papers):
         base, key = _key(_config(scale, planned)), _key(_config(scale, read))
-        if key != base:
-            (main if key in main.configs else apart).add(scale, read)
+        if key != base:  # a run of its own, which one rule measures in all ways, as every other
+            whole = replace(read, protocols=FROZEN | read.protocols)
+            (main if key in main.configs else apart).add(scale, whole)
         home = main if base in main.configs else apart
         home.note(base, reading, key, _protocols(scale, read))
     not_run = {claim: SWEPT for claims in apart.claims.values() for claim in claims}
@@ -442,9 +443,18 @@ def resolve_config(scale: str, name: str, settings: Mapping[str, Any]) -> Config
             f"recipe {name!r} at scale {scale!r}: a batch of {config.batch} from {images} "
             f"of the {facts.n_train} training images of {facts.name}; take fewer"
         )
+    _check_online(row, config)
     _check_twin(row, config)
     queue = config.twin.queue if config.twin else None
     return config.model_copy(update={"terms": resolve_terms(name, config.batch, knobs, queue)})
+
+
+def _check_online(row: Recipe, config: Config) -> None:
+    if config.online != row.online and not {config.online, row.online} <= {"together", "apart"}:
+        raise ReclaimError(
+            f"recipe {config.recipe!r} at scale {config.scale!r}: online = {config.online!r} is "
+            f"another method, its network sees {row.online!r}; leave it out"
+        )
 
 
 def _check_twin(row: Recipe, config: Config) -> None:
@@ -461,7 +471,7 @@ def _decided(row: Recipe, tree: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of the settings in which a row has a say: what it decides goes over the rest."""
     network = {**tree.get("network", {}), **row.network}
     parts: dict[str, Any] = {
-        "online": row.online,
+        "online": tree.get("online", row.online),
         "network": network if "arch" not in row.network else dict(row.network),
         "twin": None if row.twin is None else {**tree.get("twin", {}), **row.twin},
     }

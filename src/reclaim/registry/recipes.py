@@ -88,7 +88,8 @@ PART_KNOBS = {
 class TermRow:
     """A term: its pairing (None: straight to the loss), its steps in order, its loss.
 
-    `fixed` pins knobs of this term alone; `symmetric` counts it both ways round.
+    Of this term alone `fixed` pins knobs, and `defaults` are theirs where nothing else is said;
+    `symmetric` counts it both ways round.
     """
 
     pairing: str | None
@@ -97,6 +98,7 @@ class TermRow:
     weight: float = 1.0
     symmetric: bool = False
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    defaults: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -108,7 +110,8 @@ class TermRow:
 class Recipe:
     """A method. `fixed` pins knobs; a recipe without terms is not trained.
 
-    `online`: which views pass through the network that learns (`records.Config`). `network` and
+    `online`: which views pass through the network that learns (`records.Config`); where it is both,
+    a paper may say whether in one pass. `network` and
     `twin` are settings that the row decides, whatever a scale or a paper says; `twin` None: it has
     none. `queue`: keys are kept; `crops`: it sees local crops too. `init`: the recipe whose encoder
     it starts from.
@@ -139,7 +142,7 @@ def _moco(summary: str, *steps: str, head: str = "mlp", **fixed: Value) -> Recip
 
 def _psm(summary: str, soft: bool, raw: bool) -> Recipe:
     group = TermRow("neighbour_group", ("accept",), symmetric=True, fixed={"raw": False})
-    single = TermRow("instance", ("accept",), symmetric=True, fixed={"raw": raw})
+    single = TermRow("instance", ("accept",), symmetric=True, defaults={"raw": raw})
     return Recipe(
         summary, (group, single), {"soft": soft}, online="apart",
         network={"predictor": True, "head_norm": True, "head_out_norm": True},
@@ -225,7 +228,7 @@ def knobs_of(name: str) -> tuple[str, ...]:
         for knob in PART_KNOBS.get(part, ())
         if knob not in term.fixed and knob not in row.fixed
     )
-    return tuple(dict.fromkeys(knob for knob in used if knob != "mix"))
+    return tuple(dict.fromkeys(used))
 
 
 def resolve_terms(
@@ -245,7 +248,7 @@ def resolve_terms(
 
     def value(term: TermRow, knob: str) -> Value:
         default = KNOBS[knob].default_for(batch, queue if row.queue else None)
-        chosen = {knob: default, **knobs, **row.fixed, **term.fixed}[knob]
+        chosen = {knob: default, **term.defaults, **knobs, **row.fixed, **term.fixed}[knob]
         if not KNOBS[knob].fits(chosen):
             raise ReclaimError(
                 f"{knob} = {chosen} for recipe {name!r} ({KNOBS[knob].meaning}): "

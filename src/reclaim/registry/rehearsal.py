@@ -7,6 +7,7 @@ its own, on data sets of other names, and is never taken for a result.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reclaim.records import (
@@ -20,6 +21,7 @@ from reclaim.records import (
     Protocol,
     ReclaimError,
     Run,
+    StandIn,
     Step,
     Term,
     content_hash,
@@ -36,8 +38,9 @@ TEST_BATCH = 8
 def rehearse(plan: Plan, batch: int | None = None, images: int | None = None) -> Plan:
     """The rehearsal of a plan: one seed of every config, cut short, serving no claim.
 
-    A batch that needs more than half of 24 GiB is halved until it does not; the run's `variant`
-    says so. For tests `batch` and `images` make the steps and the data smaller still.
+    What other readings measure by is rehearsed once each, on the first config that it is for. A
+    batch that needs more than half of 24 GiB is halved until it does not; the run's `variant` says
+    so. For tests `batch` and `images` make the steps and the data smaller still.
     """
     protocols = {name: _brief(protocol) for name, protocol in plan.protocols.items()}
     named = {name: f"{p.kind}-{content_hash(p)[:8]}" for name, p in protocols.items()}
@@ -66,6 +69,7 @@ def rehearse(plan: Plan, batch: int | None = None, images: int | None = None) ->
         scale=REHEARSAL,
         configs={keys[key]: config for key, config in configs.items()},
         protocols={named[name]: protocol for name, protocol in protocols.items()},
+        readings=_each_once(plan, keys, named),
         runs=tuple(runs.values()),
     )
 
@@ -77,6 +81,21 @@ def rehearsal_of(scale: str) -> str:
             f"scale {scale!r} has no rehearsal, it runs as it is; only {REHEARSED!r} has one"
         )
     return REHEARSAL
+
+
+def _each_once(
+    plan: Plan, keys: Mapping[str, str], named: Mapping[str, str]
+) -> dict[str, dict[str, StandIn]]:
+    """The readings of a plan that measure by what no reading before them did, under new names."""
+    met: set[str] = set()
+    kept: dict[str, dict[str, StandIn]] = {}
+    for config, key in keys.items():
+        for reading, stand_in in plan.readings.get(config, {}).items():
+            if not met.issuperset(stand_in.protocols):
+                met.update(stand_in.protocols)
+                protocols = tuple(named[name] for name in stand_in.protocols)
+                kept.setdefault(key, {})[reading] = StandIn(config=key, protocols=protocols)
+    return kept
 
 
 def _cut(config: Config, batch: int | None, images: int | None) -> Config:
