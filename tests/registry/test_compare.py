@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import ReclaimError, StandIn, write
+from reclaim.records import ReclaimError, Run, StandIn, write
 from reclaim.registry import bundle, compare, jobs
 from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
 
 FIRST, SECOND, THIRD = (f"{run.recipe}/{run.id}" for run in RUNS)
-SAME, WITHIN, DIFFERENT = compare.WORDS
+SAME, WITHIN, DIFFERENT, MISSING, NOT_COMPARED = compare.WORDS
 
 
 def bundle_anew(results: Path) -> None:
@@ -94,20 +94,65 @@ def test_the_worst_metric_is_named(pair: tuple[Path, Path]) -> None:
     shown = CliRunner().invoke(cli.app, ["compare", *map(str, pair)])
     assert shown.exit_code == 1
     assert f"{DIFFERENT}  {SECOND}: knn top1 0.9 and 0.8" in shown.output
-    assert "2 same, 0 same within the drift budget, 1 different" in shown.output
+    assert "2 same, 0 same within the drift budget, 1 different, 0 missing" in shown.output
     write_drift("{knn: {top1: 0.1}, geometry: {alignment: 0.2}}")
     shown = CliRunner().invoke(cli.app, ["compare", *map(str, pair)])
     assert shown.exit_code == 0
 
 
-def test_a_run_in_one_of_them_alone_is_different(pair: tuple[Path, Path]) -> None:
-    shutil.rmtree(jobs.run_folder(pair[0], "hcl", RUNS[2].id))
+def without(results: Path, *runs: Run) -> None:
+    """Take runs and their evaluations away, and bundle what is left."""
+    for run in runs:
+        shutil.rmtree(jobs.run_folder(results, run.recipe, run.id))
+        shutil.rmtree(results / "evaluations" / run.recipe / run.id)
+    bundle_anew(results)
+
+
+def say(pair: tuple[Path, Path]) -> tuple[int, list[str]]:
+    """The exit status of the verb, and its lines."""
+    shown = CliRunner().invoke(cli.app, ["compare", *map(str, pair)])
+    return shown.exit_code, shown.output.splitlines()
+
+
+def test_a_planned_run_in_one_of_them_alone_is_missing(pair: tuple[Path, Path]) -> None:
+    without(pair[0], RUNS[2])
+    assert words(pair) == {FIRST: SAME, SECOND: SAME, THIRD: MISSING}
+    status, (*_, last, counts) = say(pair)
+    assert status == 1
+    assert last == f"missing  {THIRD}: only in the second, and the plan asks for it"
+    assert counts.endswith("0 different, 1 missing, 0 not compared")
+    status, (*_, last, counts) = say((pair[1], pair[0]))
+    assert status == 1
+    assert last == f"missing  {THIRD}: only in the first, and the plan asks for it"
+
+
+def test_sweeps_and_added_seeds_in_one_of_them_alone_are_counted_in_a_line(
+    pair: tuple[Path, Path],
+) -> None:
+    """As where results were made without sweeps, and the reference has all of them."""
+    write(jobs.plan_path(SCALE), made_results.PLAN.model_copy(update={"runs": RUNS[:1]}))
+    without(pair[0], *RUNS[1:])
+    status, said = say((pair[1], pair[0]))
+    assert status == 0
+    why = "only in the first, as sweeps, added seeds or other plans are"
+    assert said == [
+        f"same  {FIRST}: bit for bit",
+        f"not compared  {THIRD} and 1 more: {why}",
+        "1 same, 0 same within the drift budget, 0 different, 0 missing, 2 not compared",
+    ]
+    made_results.measure(RUNS[0], pair[0], right=9)
     bundle_anew(pair[0])
-    found = {one.run: (one.word, one.why) for one in compare.compare(*pair)}
-    assert found[THIRD] == (DIFFERENT, "only in the second")
-    assert {one.why for one in compare.compare(*reversed(pair))} == {
-        "bit for bit", "only in the first"
-    }  # fmt: skip
+    assert say(pair)[0] == 1, "what both have still counts"
+
+
+def test_what_has_no_run_in_common_cannot_be_compared(pair: tuple[Path, Path]) -> None:
+    shutil.rmtree(pair[1])
+    without(pair[0], RUNS[2])
+    shutil.copytree(*pair)
+    made_results.write_results(Path())
+    without(pair[0], *RUNS[:2])
+    with pytest.raises(ReclaimError, match="no run is in both"):
+        compare.compare(*pair)
 
 
 def test_predictions_are_compared_by_what_they_say(pair: tuple[Path, Path]) -> None:

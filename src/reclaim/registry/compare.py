@@ -1,16 +1,21 @@
 """Did a reproduction reproduce? Two bundles of one plan, run by run.
 
+A run that one of them does not have is no difference. It is missing where the committed plan of
+the scale asks for it: what is incomplete reproduces nothing. Sweeps and added seeds are asked for
+apart, so without them there is less to compare, and no more than that.
+
 What may differ without a cause that anybody could name, the drift of one run between two machines
 or libraries, was measured: `workflow/drift.yaml` holds it with the command that made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,15 +30,17 @@ from reclaim.records import (
 from reclaim.registry.bundle import ADDED, check
 from reclaim.registry.certify import CERTIFICATE
 from reclaim.registry.claims.text import read_yaml
-from reclaim.registry.jobs import ENCODERS, evaluation_folder
+from reclaim.registry.jobs import ENCODERS, committed_plan, evaluation_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DRIFT = Path("workflow/drift.yaml")
 REMEDY = "get the file again"
-Word = Literal["same", "same within the drift budget", "different"]
-WORDS: tuple[Word, ...] = ("same", "same within the drift budget", "different")
+Word = Literal["same", "same within the drift budget", "different", "missing", "not compared"]
+WORDS: tuple[Word, ...] = get_args(Word)
+FAULTS: tuple[Word, ...] = ("different", "missing")
+ABSENT: tuple[Word, ...] = ("missing", "not compared")
 Budget = Mapping[str, Mapping[str, float]]
 BUDGETS: TypeAdapter[dict[str, dict[str, dict[str, float]]]] = TypeAdapter(
     dict[str, dict[str, dict[str, float]]]
@@ -65,7 +72,8 @@ class Measured:
 def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
     """Every run of either bundle, in order of their paths.
 
-    Raises ReclaimError for bundles of two scales, one that is not whole, or a faulty budget.
+    Raises ReclaimError for bundles of two scales or without a common run, one that is not whole,
+    a faulty budget, or a run in one of them alone where no plan says whether it is asked for.
     """
     bundles = _whole(first), _whole(second)
     if bundles[0].scale != bundles[1].scale:
@@ -75,10 +83,45 @@ def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
         )
     budget = budget_of(bundles[0].scale, drift)
     ours, theirs = _runs(first, bundles[0]), _runs(second, bundles[1])
+    if not ours.keys() & theirs.keys():
+        raise ReclaimError(
+            f"{first} and {second}: no run is in both; bundles compare that one plan asked for"
+        )
+    alone = ours.keys() ^ theirs.keys()
+    asked = _asked_for(bundles[0].scale) if alone else set()
     return [
-        Compared(place, *_judged(ours.get(place), theirs.get(place), budget))
+        _alone(place, place in ours, asked)
+        if place in alone
+        else Compared(place, *_judged(ours[place], theirs[place], budget))
         for place in sorted(ours | theirs)
     ]
+
+
+def lines(found: Iterable[Compared]) -> Iterator[str]:
+    """A line for each run of both bundles, one for all that one of them lacks, and the counts."""
+    counts = Counter[Word]()
+    absent: dict[tuple[Word, str], list[str]] = {}
+    for pair in found:
+        counts[pair.word] += 1
+        if pair.word in ABSENT:
+            absent.setdefault((pair.word, pair.why), []).append(pair.run)
+        else:
+            yield f"{pair.word}  {pair.run}: {pair.why}"
+    for (word, why), (run, *others) in absent.items():
+        yield f"{word}  {run}{f' and {len(others)} more' if others else ''}: {why}"
+    yield ", ".join(f"{counts[word]} {word}" for word in WORDS)
+
+
+def _asked_for(scale: str) -> set[str]:
+    """The runs that the committed plan of a scale asks for, without its sweeps and added seeds."""
+    return {f"{run.recipe}/{run.id}" for run in committed_plan(scale).runs}
+
+
+def _alone(place: str, in_first: bool, asked: Collection[str]) -> Compared:
+    where = f"only in the {'first' if in_first else 'second'}"
+    if place in asked:
+        return Compared(place, "missing", f"{where}, and the plan asks for it")
+    return Compared(place, "not compared", f"{where}, as sweeps, added seeds or other plans are")
 
 
 def budget_of(scale: str, drift: Path = DRIFT) -> Budget:
@@ -124,9 +167,7 @@ def _runs(folder: Path, bundle: Bundle) -> dict[str, Measured]:
     return {place: Measured(folder, run, evaluations.get(place, {})) for place, run in runs.items()}
 
 
-def _judged(ours: Measured | None, theirs: Measured | None, budget: Budget) -> tuple[Word, str]:
-    if ours is None or theirs is None:
-        return "different", f"only in the {'second' if ours is None else 'first'}"
+def _judged(ours: Measured, theirs: Measured, budget: Budget) -> tuple[Word, str]:
     if alone := sorted(set(ours.evaluations) ^ set(theirs.evaluations)):
         return "different", f"measured by {alone[0]} in one of them alone"
     gaps = sorted(_gaps(ours, theirs, budget), key=lambda gap: -gap.share)
