@@ -617,7 +617,7 @@ def _measure(
 
         check_device(device.value)
         with gpu_for(run.id, run.cost.memory_mib, device.value):
-            evaluate(pretrained, job, results, jobs.DATA, device.value)
+            evaluate(pretrained, jobs.longest_last(job), results, jobs.DATA, device.value)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from reclaim.records import (
     EvaluationManifest,
     FileStamp,
     KnnProtocol,
+    LinearProtocol,
     Plan,
     ReclaimError,
     Run,
@@ -518,6 +519,40 @@ def test_a_job_file_for_each_part_is_written_where_it_differs(
     ]  # fmt: skip
     monkeypatch.setattr(jobs, "evaluate_code", lambda kind: "edited")
     assert [path.name for path in jobs.resolve("tiny")] == names[1:]
+
+
+def test_a_job_that_failed_and_left_an_old_manifest_with_a_new_date_is_tried_again(
+    project: Callable[..., Path],
+) -> None:
+    """As Snakemake leaves it, of a job of other code or of a run that was trained again since."""
+    plan = plan_of(OTHER)
+    results = project(plan)
+    _, evaluation = jobs.resolve("tiny")
+    trained, job = finish(plan, OTHER, results), jobs.job_of(plan, OTHER).evaluate
+    measured = EvaluationManifest(
+        run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol="knn",
+        job=jobs.protocol_hash(job, "knn"), code="x", run_manifest=content_hash(trained),
+        metrics={"top1": 0.5}, files={},
+    )  # fmt: skip
+    metrics = jobs.evaluation_folder(results, "simclr", OTHER.id, "knn") / "metrics.json"
+    write(metrics, measured)
+    assert jobs.resolve("tiny") == []
+    write(metrics, measured.model_copy(update={"job": "of other code"}))
+    assert jobs.resolve("tiny") == [evaluation]
+    assert jobs.resolve("tiny") == [], "it is newer than what was left, until that is again"
+    finish(plan, OTHER, results, "other weights")
+    write(metrics, measured)
+    assert jobs.resolve("tiny") == [evaluation]
+
+
+def test_what_takes_long_is_measured_last() -> None:
+    job = jobs.job_of(plan_of(OTHER), OTHER).evaluate
+    linear = LinearProtocol.model_construct(kind="linear")
+    protocols = {"linear": linear, "knn": KNN, "knn-neighbours-6": MORE}
+    job = job.model_copy(update={"protocols": protocols, "code": dict.fromkeys(protocols, "a")})
+    ordered = jobs.longest_last(job)
+    assert list(ordered.protocols) == ["knn", "knn-neighbours-6", "linear"]
+    assert ordered == job, "no job's hash follows from the order"
 
 
 def test_an_evaluation_counts_where_its_run_is_of_the_present_code(

@@ -11,6 +11,7 @@ from reclaim.registry import jobs
 from tests.workflow.project import Project
 
 STORY = ("simclr", "hcl")
+TABLE = "results/tiny/measurements.csv"
 
 
 def test_a_signal_to_a_recipe_reaches_all_its_runs_and_they_can_go_on(project: Project) -> None:
@@ -52,6 +53,23 @@ def test_gather_leaves_out_what_other_code_measured(project: Project) -> None:
     project.edit(probe, "std=0.03", "std=0.01")
     assert "not there" not in project.run("reclaim", "gather", "--scale", "tiny")
     assert ",linear," in table.read_text(encoding="utf-8")
+
+
+def test_what_a_failed_job_had_measured_is_kept_and_not_measured_again(project: Project) -> None:
+    start = ("snakemake", "--cores", "2", "--config", "scale=tiny", "--", TABLE)
+    [row] = [run for run in project.plan.runs if (run.recipe, run.seed) == ("simclr", 0)]
+    folder = project.folder / "results/tiny/evaluations/simclr" / row.id
+    shutil.rmtree(folder)
+    probe = ("return linear_scores(frozen, protocol, name, keep)", "raise MemoryError")
+    project.edit("src/reclaim/learning/evaluate.py", *probe)
+    assert project.start(*start).returncode != 0
+    made = {name: folder / name / "metrics.json" for name in ("knn", "geometry", "linear")}
+    assert not made.pop("linear").exists()
+    kept = {path: (path.read_bytes(), path.stat().st_ino) for path in made.values()}
+    project.edit("src/reclaim/learning/evaluate.py", *reversed(probe))
+    project.run(*start)
+    assert (folder / "linear/metrics.json").is_file()
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in kept} == kept
 
 
 def test_a_failed_job_leaves_its_checkpoints_and_all_that_was_made(project: Project) -> None:

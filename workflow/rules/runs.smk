@@ -1,5 +1,13 @@
 # A run's id names its recipe and data set, so its paths say what it needs. Outputs are the manifests
 # alone, as files to update: neither a checkpoint nor a finished run is ever deleted for a rerun.
+#
+# After a job that failed, Snakemake puts back each output that was there before it, from a copy, and
+# deletes the others, unless `keep-incomplete` is set (9.27: `Job.postprocess` and `Job.cleanup`). It
+# is, in the profile: a manifest is written last, whole or not at all, so what is there is finished,
+# as what `evaluate` had measured before the protocol that failed. A manifest that was put back is an
+# old one, also where the job had written a new one by then. So `evaluate` begins with what takes
+# seconds and ends with the probe, which has checkpoints; and `reclaim resolve`, at the next start,
+# finds the manifest newer than its job and of another, and has the job tried again.
 
 
 rule pretrain:

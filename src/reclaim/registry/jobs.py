@@ -49,6 +49,7 @@ WEIGHTS = RESULTS / "weights"
 ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
 EVALUATIONS = {"evaluate": ("linear", "knn", "geometry"), "fine_tune": ("fine_tune",)}
 """The kinds of protocol by the job that measures them: editing one job's code leaves the other."""
+KEEPING = ("linear", "fine_tune")  # the kinds that go on from a checkpoint: those that take long
 REREAD = "reread"  # the job that measures by what other readings of a paper change in protocols
 
 
@@ -266,6 +267,16 @@ def parts_of(job: EvaluateJob) -> Iterator[tuple[str, EvaluateJob]]:
             yield stage, part_of(job, names)
 
 
+def longest_last(job: EvaluateJob) -> EvaluateJob:
+    """The same job in the order in which it is measured: what takes long comes after the rest.
+
+    Where a job fails, Snakemake puts back the manifests that were there before it, also over those
+    of what the job had measured anew by then. So all that this can cost is seconds to minutes.
+    """
+    names = sorted(job.protocols, key=lambda name: job.protocols[name].kind in KEEPING)
+    return job.model_copy(update={"protocols": {name: job.protocols[name] for name in names}})
+
+
 def _init_job(plan: Plan, init: str) -> str | None:
     """The hash of the job that makes what a run starts from; fetched weights are pinned instead.
 
@@ -333,25 +344,35 @@ def resolve(scale: str, results: Path = RESULTS, sweeps: bool = False) -> list[P
 
 def _job_files(
     results: Path, job: Job
-) -> Iterator[tuple[Path, PretrainJob | EvaluateJob, Mapping[Path, str]]]:
-    """A run's job files: path, content, and the manifests they ask for, with their job's hash."""
+) -> Iterator[tuple[Path, PretrainJob | EvaluateJob, Mapping[Path, Mapping[str, str]]]]:
+    """A run's job files: path, content, and what the manifests that they ask for have to say."""
     recipe, run = job.pretrain.recipe, job.pretrain.id
     path = results / "jobs" / recipe / f"{run}.json"
     manifest = run_folder(results, recipe, run) / "run.json"
-    yield path, job.pretrain, {manifest: content_hash(job.pretrain)}
+    yield path, job.pretrain, {manifest: {"job": content_hash(job.pretrain)}}
+    of_run = _measured_of(manifest)
     for stage, part in parts_of(job.evaluate):
         folders = {name: evaluation_folder(results, recipe, run, name) for name in part.protocols}
         yield (
             path.with_suffix(f".{stage}.json"),
             part,
             {
-                folder / "metrics.json": protocol_hash(part, name)
+                folder / "metrics.json": {"job": protocol_hash(part, name), **of_run}
                 for name, folder in folders.items()
             },
         )
 
 
-def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
+def _measured_of(manifest: Path) -> dict[str, str]:
+    """What evaluations of a run say of it; nothing where it is not there."""
+    try:
+        run = read(manifest, RunManifest, "train the run again")
+    except ReclaimError:
+        return {}
+    return {"run_manifest": content_hash(run)}
+
+
+def _write_job(path: Path, text: str, made: Mapping[Path, Mapping[str, str]]) -> bool:
     """Write a job file if its content differs, or if its job was tried and failed.
 
     Snakemake takes a failed job for done where its old output is kept: it gives that output a new
@@ -359,7 +380,7 @@ def _write_job(path: Path, text: str, made: Mapping[Path, str]) -> bool:
     """
     old = _text_of(path)
     if old.rstrip() == text.rstrip():
-        failed = any(_newer_of_another_job(file, job, path) for file, job in made.items())
+        failed = any(_newer_of_another_job(file, asked, path) for file, asked in made.items())
         text = old + "\n" * failed
     return write_text_if_changed(path, text)
 
@@ -372,11 +393,12 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-def _newer_of_another_job(manifest: Path, job: str, path: Path) -> bool:
+def _newer_of_another_job(manifest: Path, asked: Mapping[str, str], path: Path) -> bool:
     if not manifest.is_file() or manifest.stat().st_mtime_ns <= path.stat().st_mtime_ns:
         return False
     try:
-        return bool(json.loads(manifest.read_bytes()).get("job") != job)
+        said = json.loads(manifest.read_bytes())
+        return any(said.get(name) != value for name, value in asked.items())
     except (OSError, ValueError, AttributeError):
         return True
 
