@@ -47,6 +47,10 @@ def test_outside_of_a_project_nothing_is_clean(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("pretrain --jobs 0", "'--jobs': Input should be greater than or equal to 1 (reclaim pre"),
+        ("pretrain --job 2", "No such option: --job (Possible options: --jobs) (reclaim pretrain"),
+        ("pretrian", "No such command 'pretrian'. Did you mean 'pretrain'? (reclaim --help)"),
+        ("plan --scale", "Option '--scale' requires an argument. (reclaim --help)"),
         ("plan --scale digist", "unknown scale 'digist'; known: digits, fashion, paper"),
         ("plan --extend", "results/digits/seeds_wanted.json: not found; run `reclaim judge"),
         ("plan --extend --scale digist", "unknown scale 'digist'; planned: digits, fashion, paper"),
@@ -96,6 +100,32 @@ def test_a_fault_is_one_line_and_status_2(arguments: str, words: str, tmp_path: 
     assert line.startswith("reclaim: ")
     assert words in line
     assert [path.name for path in tmp_path.iterdir()] in (["workflow"], ["workflow", "results"])
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "resolve", interrupt)
+    monkeypatch.setattr(sys, "argv", ["reclaim", "resolve"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    said = "reclaim: interrupted; start the same command again to go on\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def test_without_arguments_the_help_is_all_that_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reclaim"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr()
+    assert (end.value.code, shown.err) == (2, "")
+    assert "Usage: reclaim" in shown.out
 
 
 def test_plan_adds_the_seeds_that_are_wanted(

@@ -16,8 +16,9 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
-from reclaim.records import EvaluateJob, Plan, PretrainJob, ReclaimError, Run
+from reclaim.records import EvaluateJob, Plan, PretrainJob, ReclaimError, Run, printable
 
 app = typer.Typer(
     add_completion=False,
@@ -51,12 +52,19 @@ class Device(Enum):
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
 
 
+INTERRUPTED = 130  # what Typer returns for a KeyboardInterrupt, and shells say of SIGINT
+
+
 def main() -> None:
     """Run the command line; a fault that a person can mend is one line and exit status 2."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except ReclaimError as error:
         print(f"reclaim: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TyperException as error:
+        if text := error.format_message():  # none after the help of a command without arguments
+            print(f"reclaim: {_one_line(text, error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # the disk, at a place that no verb knows better
         where = f"{error.filename}: " if error.filename else ""
@@ -66,9 +74,16 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
+    if status == INTERRUPTED:
         print("reclaim: interrupted; start the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(status)
+
+
+def _one_line(text: str, error: TyperException) -> str:
+    """What is wrong with a command as it was typed, and where its options stand."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "reclaim"
+    return printable(f"{' '.join(text.split())} ({command} --help)")
 
 
 @app.command()
@@ -394,7 +409,6 @@ def verify(
         return
     if scale is not None or sweeps:
         raise ReclaimError("name a folder to check its bundle, or a --scale to check a plan's runs")
-    from reclaim.records import printable
     from reclaim.registry.bundle import check, notes, summary
 
     made, faults = check(folder)

@@ -113,3 +113,19 @@ def test_a_step_that_is_not_there_is_named(edit: Callable[[str, str, str], None]
     code._stripped.cache_clear()
     with pytest.raises(ReclaimError, match=r"steps.py: defines no 'harden'"):
         code.pretrain_code(tiny_config("hcl"))
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("def debias(c:", r"steps\.py:\d+: .*; mend the file"),
+        ("\0def debias(", r"steps\.py.*: source code .* null bytes; mend the file"),
+    ],
+)
+def test_a_file_that_is_not_python_is_named_with_its_line(
+    edit: Callable[[str, str, str], None], new: str, said: str
+) -> None:
+    edit("steps.py", "def debias(", new)
+    with pytest.raises(ReclaimError, match=said) as error:
+        code.pretrain_code(tiny_config("dcl"))
+    assert "\n" not in str(error.value)

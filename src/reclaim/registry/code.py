@@ -59,7 +59,7 @@ def whole(names: Sequence[str]) -> dict[str, str]:
 def definitions(path: Path, roots: Iterable[str]) -> str:
     """The named top-level definitions of a module and those they refer to, as normal source text.
 
-    Raises ReclaimError if the module does not define a root.
+    Raises ReclaimError if the module does not define a root, or is not Python.
     """
     nodes = _top_level(path)
     missing = sorted(set(roots) - set(nodes))
@@ -100,7 +100,13 @@ def _text(node: ast.AST) -> str:
 
 @cache
 def _stripped(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """A module without its docstrings. Raises ReclaimError for a file that is not Python."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ReclaimError(f"{path}:{error.lineno}: {error.msg}; mend the file") from error
+    except ValueError as error:  # other bytes than text, or a null byte
+        raise ReclaimError(f"{path}: {error}; mend the file") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(
             node, clean=False
