@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
-from tests.workflow.project import RECIPES, SWEPT, Project
+from tests.workflow.project import RECIPES, ROOT, SWEPT, Checkout, Project
 
 TUNED = ("simclr", "simclr_dino", "untrained")
 AFTER = {"judge": 1, "report": 1, "bundle": 1}
@@ -151,3 +152,14 @@ def test_an_unknown_scale_is_one_line(project: Project) -> None:
     done = project.start("snakemake", "--cores", "1", "--config", "scale=digist")
     assert done.returncode != 0
     assert "unknown scale 'digist'; planned: digits, fashion, paper, tiny" in done.stderr
+
+
+def test_what_the_container_copies_is_all_that_planning_reads(tmp_path: Path) -> None:
+    """Named at the top of the project, as `envs/Containerfile` does it."""
+    lines = (ROOT / "envs/Containerfile").read_text(encoding="utf-8").splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+    for name in {name for names in copied for name in names if "/" not in name}:
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "profiles").symlink_to("workflow/profiles")
+    planned = Checkout(tmp_path).run("snakemake", "--cores", "1", "-n")
+    assert re.search(r"^gather +1$", planned, re.MULTILINE)
