@@ -37,7 +37,7 @@ bench: $(READY) ## how much of the bare network's speed each recipe keeps, and h
 	$(RUN) OMP_NUM_THREADS=1 python -m tests.bench $(SCALE)
 
 reference: $(READY) ## bring results/reference up to date: train what changed (hours), copy what is kept
-	$(MAKE) all SCALE=digits
+	$(MAKE) all SCALE=digits SWEEPS=true
 	$(RUN) python workflow/keep.py digits
 	$(MAKE) all SCALE=fashion SWEEPS=true
 	$(RUN) python workflow/keep.py fashion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 from collections.abc import Callable
@@ -80,3 +81,14 @@ def test_a_damaged_run_is_not_kept(keep: Keep) -> None:
     with pytest.raises(ReclaimError, match="1 of 3 runs are missing, damaged"):
         keep(SCALE, jobs.RESULTS, REFERENCE)
     assert files() == before
+
+
+def test_the_references_are_made_anew_with_the_sweeps_that_they_hold() -> None:
+    makefile = Path("Makefile").read_text(encoding="utf-8")
+    made = re.findall(r"\$\(MAKE\) all SCALE=(\w+)(.*)\n.* workflow/keep\.py \1\n", makefile)
+    assert {scale for scale, _ in made} == {"digits", "fashion"}
+    for scale, more in made:
+        swept = {run.id for run in jobs.committed_plan(scale, sweeps=True).runs}
+        swept -= {run.id for run in jobs.committed_plan(scale).runs}
+        kept = {path.parent.name for path in (REFERENCE / scale).glob("runs/*/*/run.json")}
+        assert more == (" SWEEPS=true" if kept & swept else ""), scale
