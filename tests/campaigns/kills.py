@@ -180,7 +180,9 @@ def kill_verbs(project: Project, kills: int, rng: random.Random, start: Start = 
 
 def kill_engine(name: str, project: Project, kills: int, rng: random.Random) -> Row:
     """An engine and its jobs, killed so often, then started once more and left alone."""
-    row, command = Row(f"`{' '.join(ENGINES[name]).replace(sys.prefix, '.venv')}`"), ENGINES[name]
+    command = ENGINES[name]
+    first = ", after `python workflow/unlock.py`" if name in UNLOCK else ""
+    row = Row(f"`{' '.join(command).replace(sys.prefix, '.venv')}`{first}")
     expected = uncut(project, [command], begin)
     while row.kills < kills:
         shutil.rmtree(project.folder / "results/tiny")
