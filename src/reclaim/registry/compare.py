@@ -88,7 +88,7 @@ def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
             f"{first} and {second}: no run is in both; bundles compare that one plan asked for"
         )
     alone = ours.keys() ^ theirs.keys()
-    asked = _asked_for(bundles[0].scale) if alone else set()
+    asked = _asked_for(bundles[0].scale) if alone else set[str]()
     return [
         _alone(place, place in ours, asked)
         if place in alone
