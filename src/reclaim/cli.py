@@ -620,7 +620,7 @@ def _measure(
     results = jobs.RESULTS / pretrained.config.scale
     with jobs.alone(jobs.lock_path(results, job.id, lock)):
         trained = jobs.finished_run(results, pretrained, jobs.data_hash(job.dataset.name))
-        if trained and set(jobs.finished_evaluations(results, job, trained)) == set(job.protocols):
+        if trained and not jobs.unfinished(results, job, trained):
             for name in job.protocols:
                 jobs.drop_checkpoints(results, f"{job.id}-{name}")
             print(f"{job.id}: already evaluated by {', '.join(job.protocols)}", file=sys.stderr)

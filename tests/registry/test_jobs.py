@@ -234,6 +234,25 @@ def test_two_readings_whose_evaluations_had_one_folder_are_refused() -> None:
         jobs.job_of(plan_of(OTHER, readings={OTHER.config: both}), OTHER)
 
 
+def test_a_run_is_verified_with_all_that_readings_ask_of_it(project: Callable[..., Path]) -> None:
+    reading = {"evaluate.knn.neighbours=6": StandIn(config=OTHER.config, protocols=("knn-2",))}
+    plan = plan_of(OTHER, readings={OTHER.config: reading})
+    results = project(plan)
+    trained, job = finish(plan, OTHER, results), jobs.job_of(plan, OTHER).evaluate
+    own, reread = "knn", "knn-neighbours-6"
+    for name, left in ((reread, [own]), (own, [])):
+        assert not jobs.verified(plan, OTHER, results)
+        folder = jobs.evaluation_folder(results, "simclr", OTHER.id, name)
+        made = EvaluationManifest(
+            run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol=name,
+            job=jobs.protocol_hash(job, name), code="x", run_manifest=content_hash(trained),
+            metrics={"top1": 0.5}, files={},
+        )  # fmt: skip
+        write(folder / "metrics.json", made)
+        assert jobs.unfinished(results, job, trained) == left
+    assert jobs.verify("tiny") == 1
+
+
 def test_the_folder_of_a_reading_has_a_plain_name() -> None:
     names = {
         "evaluate.linear.encoder=last": "linear-encoder-last",

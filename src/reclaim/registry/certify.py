@@ -207,9 +207,8 @@ def stale_evaluations(
         trained = jobs.finished_run(results, job.pretrain, jobs.data_hash(run.dataset, data))
         if trained is None:
             continue
-        done = jobs.finished_evaluations(results, job.evaluate, trained)
-        for kind in job.evaluate.protocols:
-            old = None if kind in done else _old_evaluation(job.evaluate, kind, folder, results)
+        for kind in jobs.unfinished(results, job.evaluate, trained):
+            old = _old_evaluation(job.evaluate, kind, folder, results)
             if old is not None:
                 yield job.pretrain, old
 

@@ -589,6 +589,12 @@ def finished_evaluations(
     return found
 
 
+def unfinished(results: Path, job: EvaluateJob, run: RunManifest) -> list[str]:
+    """The evaluations of a job, by folder, that are still to be made of this very run."""
+    done = finished_evaluations(results, job, run)
+    return [name for name in job.protocols if name not in done]
+
+
 def fresh(plan: Plan, results: Path = RESULTS) -> list[tuple[str, str]]:
     """The evaluations (run id, protocol) that the present plan and code made; no file is hashed.
 
@@ -671,6 +677,4 @@ def verified(plan: Plan, run: Run, results: Path, data: Path = DATA) -> bool:
     """Whether a run and all its evaluations are finished, whole and of the present code."""
     job = job_of(plan, run)
     trained = finished_run(results, job.pretrain, data_hash(run.dataset, data))
-    return trained is not None and len(finished_evaluations(results, job.evaluate, trained)) == len(
-        run.protocols
-    )
+    return trained is not None and not unfinished(results, job.evaluate, trained)
