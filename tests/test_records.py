@@ -8,9 +8,18 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from reclaim import records
-from reclaim.records import DataManifest, FileStamp, ReclaimError
+from reclaim.records import (
+    Artifact,
+    DataManifest,
+    EvaluationManifest,
+    FileStamp,
+    ReclaimError,
+    RunManifest,
+    WeightsManifest,
+)
 
 MANIFEST = DataManifest(
     name="digits", source="here", classes=10, files={"a.npy": FileStamp(sha256="0" * 64, bytes=3)}
@@ -96,6 +105,39 @@ def test_an_artifact_that_does_not_fit_is_one_line_with_the_remedy(
     assert str(fault.value).startswith(f"{path}: ")
     assert str(fault.value).endswith("; again")
     assert "\n" not in str(fault.value)
+
+
+MADE = {
+    "dataset": "digits", "recipe": "hcl", "scale": "tiny", "seed": 0, "job": "a", "code": "b",
+    "files": {"certificate-1a.json": FileStamp(sha256="0" * 64, bytes=3)},
+}  # fmt: skip
+RUN = {**MADE, "id": "hcl-digits-0-s1", "data": "c", "final_loss": None, "lowest_loss_epoch": None}
+MEASURED = {
+    **MADE, "run": RUN["id"], "protocol": "knn-encoder-last", "run_manifest": "d", "metrics": {}
+}  # fmt: skip
+WEIGHTS = {**MANIFEST.model_dump(), "checkpoint": FileStamp(sha256="0" * 64, bytes=3)}
+del WEIGHTS["classes"]
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "names"),
+    [
+        (RunManifest, RUN, ("id", "recipe", "dataset", "scale")),
+        (EvaluationManifest, MEASURED, ("run", "recipe", "dataset", "scale", "protocol")),
+        (DataManifest, MANIFEST.model_dump(), ("name",)),
+        (WeightsManifest, WEIGHTS, ("name",)),
+    ],
+)
+def test_what_names_a_folder_or_a_file_of_results_leads_nowhere_else(
+    model: type[Artifact], value: dict[str, object], names: tuple[str, ...]
+) -> None:
+    assert model.model_validate(value)
+    for sly in ("", ".", "..", ".x", "../x", "a/x", "a/../x", "/x", "a\\x", "x\n", "x\0", "é"):
+        for field in names:
+            with pytest.raises(ValidationError, match=r"no plain name \(letters"):
+                model.model_validate(value | {field: sly})
+        with pytest.raises(ValidationError, match="no plain name of a file"):
+            model.model_validate(value | {"files": {sly: FileStamp(sha256="0" * 64, bytes=3)}})
 
 
 def test_equal_content_is_not_written_again(tmp_path: Path) -> None:

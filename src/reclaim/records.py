@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -30,6 +32,8 @@ from pydantic_core import to_json
 SCHEMA_VERSION = 1
 SEAL = "sha256"  # the key of an artifact's own checksum
 REHEARSAL = "rehearsal"  # the scale of runs that are no results
+PLAIN = re.compile(r"\w[\w-]*", re.ASCII)
+PLAIN_FILE = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class ReclaimError(Exception):
@@ -37,6 +41,23 @@ class ReclaimError(Exception):
 
     The command line prints it and exits with status 2.
     """
+
+
+def plain(name: str) -> str:
+    """The name of a folder, as it is. Raises ValueError for one that may lead out of a folder."""
+    if not PLAIN.fullmatch(name):
+        raise ValueError("no plain name (letters, digits, _ and -)")
+    return name
+
+
+def plain_file(name: str) -> str:
+    """The name of a file, as it is. Raises ValueError for one that may lead out of a folder."""
+    if not PLAIN_FILE.fullmatch(name):
+        raise ValueError("no plain name of a file (letters, digits, _, - and .)")
+    return name
+
+
+Name = Annotated[str, AfterValidator(plain)]
 
 
 class Model(BaseModel):
@@ -394,14 +415,18 @@ class FileStamp(Model):
     bytes: int
 
 
+# Results may be a stranger's: what names a folder or a file in them is no path.
+Files = dict[Annotated[str, AfterValidator(plain_file)], FileStamp]
+
+
 class RunManifest(Artifact):
     """`run.json`, written last: the job that made the run and the hash of every file it left."""
 
     sealed: ClassVar[bool] = True
-    id: str
-    recipe: str
-    dataset: str
-    scale: str
+    id: Name
+    recipe: Name
+    dataset: Name
+    scale: Name
     seed: int
     job: str
     code: str
@@ -409,44 +434,44 @@ class RunManifest(Artifact):
     init: str | None = None
     final_loss: float | None
     lowest_loss_epoch: int | None
-    files: dict[str, FileStamp]
+    files: Files
 
 
 class EvaluationManifest(Artifact):
     """`metrics.json`, written last: metrics are fractions in [0, 1] where they are accuracies."""
 
     sealed: ClassVar[bool] = True
-    run: str
-    recipe: str
-    dataset: str
-    scale: str
+    run: Name
+    recipe: Name
+    dataset: Name
+    scale: Name
     seed: int
-    protocol: str
+    protocol: Name
     job: str
     code: str
     run_manifest: str
     metrics: dict[str, float]
-    files: dict[str, FileStamp]
+    files: Files
 
 
 class DataManifest(Artifact):
     """`results/data/<name>/manifest.json`, written last: the stored arrays and their source."""
 
     sealed: ClassVar[bool] = True
-    name: str
+    name: Name
     source: str
     classes: int
-    files: dict[str, FileStamp]
+    files: Files
 
 
 class WeightsManifest(Artifact):
     """`results/weights/<name>/manifest.json`, written last: the encoder and what it was made of."""
 
     sealed: ClassVar[bool] = True
-    name: str
+    name: Name
     source: str
     checkpoint: FileStamp
-    files: dict[str, FileStamp]
+    files: Files
 
 
 class WeightsLock(Artifact):

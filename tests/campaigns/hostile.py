@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ import lzma
 import os
 import pickle
 import resource
+import runpy
 import shutil
 import stat
 import struct
@@ -43,13 +45,23 @@ from reclaim.inference import measurements
 from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.data import fetch_data
 from reclaim.learning.data.weights import fetch_weights
-from reclaim.records import SEAL, EvaluationManifest, Plan, ReclaimError, RunManifest, read
+from reclaim.records import (
+    SEAL,
+    EvaluationManifest,
+    Plan,
+    ReclaimError,
+    RunManifest,
+    content_hash,
+    read,
+    stamp,
+)
 from reclaim.registry import jobs
 from reclaim.registry.claims import load_papers
 from reclaim.registry.datasets import DATASETS
 from reclaim.registry.plan import load_scale
 from reclaim.registry.weights import WEIGHTS, WeightsFacts
 from tests.learning.data import conftest as official
+from tests.registry import made_results
 
 MOST_MEMORY = 2**26  # bytes that refusing may take
 MOST_DISK = 2**22  # bytes that may be left below the target, archives in downloading apart
@@ -716,15 +728,77 @@ def sly_result(field: str, value: str, folder: Path) -> None:
     measurements.gather("digits", folder / "target")
 
 
-def sly_file(folder: Path) -> None:
-    """A run that stamps a file of another folder as its own is not whole without it."""
-    stamps = {"../../../../x": {"sha256": "0" * 64, "bytes": 1}}
-    values = dict.fromkeys(("id", "recipe", "dataset", "scale", "job", "code", "data"), "x")
-    made = values | {"seed": 0, "final_loss": None, "lowest_loss_epoch": None, "files": stamps}
-    (folder / "run.json").write_text(json.dumps(made | {"schema_version": 1}), encoding="utf-8")
-    manifest = read(folder / "run.json", RunManifest, "")
-    if not all(jobs.PLAIN.fullmatch(name.replace(".", "_")) for name in manifest.files):
-        raise ReclaimError("x: not whole; train the run again")
+def shipped(ship: Callable[[Path], object], folder: Path) -> None:
+    """Recertify results in which a stranger changed the first run and its kNN."""
+    recertify = runpy.run_path("workflow/recertify.py")["recertify"]
+    target = folder / "target"
+    target.mkdir()
+    with chdir(target):
+        results = made_results.write_results(target)
+        ship(results)
+        importlib.import_module("reclaim.learning.witness")
+        tracemalloc.clear_traces()  # what modules and these results take does not count
+        tracemalloc.reset_peak()
+        if not any(recertify(made_results.SCALE, results, results / "recertify", device="cpu")):
+            raise ReclaimError("nothing is carried")
+
+
+VICTIM = made_results.RUNS[0]
+DEEP = f"{VICTIM.id}/a/b/c/d/e"  # a name from below which a way out of all is one back into results
+WAY_OUT = "../" * 7 + "x"  # to beside the target, from where an evaluation of the victim lies
+
+
+def forged(path: Path, **changes: Any) -> str:
+    """Change a manifest as who made it could; returns its hash."""
+    made = json.loads(path.read_bytes()) | changes
+    made.pop(SEAL, None)
+    path.write_text(json.dumps(made), encoding="utf-8")
+    return content_hash(made)
+
+
+def sly_evaluation(results: Path, place: str, run: str, run_manifest: str, *files: str) -> None:
+    """Put the kNN of the victim below another place, as one of another run, with more files."""
+    job = jobs.job_of(made_results.PLAN, VICTIM).evaluate.model_copy(update={"id": run})
+    old, new = (results / f"evaluations/simclr/{name}/knn" for name in (VICTIM.id, place))
+    new.parent.mkdir(parents=True, exist_ok=True)
+    old.rename(new)
+    for name in files:
+        (new / name).write_text("got out", encoding="utf-8")
+    forged(
+        new / "metrics.json", run=run, job=jobs.protocol_hash(job, "knn"),
+        run_manifest=run_manifest, files={name: stamp(new / name).model_dump() for name in files},
+    )  # fmt: skip
+
+
+def sly_id(results: Path) -> None:
+    """The run says that it is one far below itself: a copy of what measured it gets out."""
+    hashed = forged(results / f"runs/simclr/{VICTIM.id}/run.json", id=DEEP)
+    sly_evaluation(results, DEEP, DEEP, hashed, WAY_OUT)
+
+
+def sly_certificate(results: Path) -> None:
+    """A certificate says that the run was one far below itself."""
+    place = results / f"runs/simclr/{VICTIM.id}"
+    said = json.loads((place / "config.json").read_bytes())
+    path = place / "certificate-0.json"
+    said = {"job": said, "carried": "0", "carried_id": DEEP}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    stamps = json.loads((place / "run.json").read_bytes())["files"]
+    hashed = forged(place / "run.json", files=stamps | {path.name: stamp(path).model_dump()})
+    sly_evaluation(results, DEEP, VICTIM.id, hashed, WAY_OUT)
+
+
+def sly_lock(results: Path) -> None:
+    """An evaluation says that it is of a run whose lock lies beside the target."""
+    made = read(results / f"runs/simclr/{VICTIM.id}/run.json", RunManifest, "")
+    sly_evaluation(results, VICTIM.id, "../" * 4 + "x", content_hash(made))
+
+
+SHIPPED: Mapping[str, Callable[[Path], object]] = {
+    "a run's id": sly_id,
+    "an id in a certificate": sly_certificate,
+    "an evaluation's run": sly_lock,
+}
 
 
 def names() -> Iterator[Attack]:
@@ -756,8 +830,10 @@ def names() -> Iterator[Attack]:
             "no plain name",
         )
         yield Attack(
-            kind, f"run of an evaluation {sly!r}", partial(sly_result, "run", sly), "says it is",
+            kind, f"run of an evaluation {sly!r}", partial(sly_result, "run", sly), "no plain name",
         )  # fmt: skip
+    for name, ship in SHIPPED.items():
+        yield Attack(kind, f"{name}, recertified", partial(shipped, ship), "nothing is carried")
 
 
 # --- the corpus ----------------------------------------------------------------------------------
@@ -807,7 +883,7 @@ def tried(attack: Attack, folder: Path) -> Result:
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    given = {"mirror", "target", "weights.pth", "claims", "plan.json", "run.json"}
+    given = {"mirror", "target", "weights.pth", "claims", "plan.json"}
     outside = [path.name for path in (folder / "inner").iterdir() if path.name not in given]
     outside += [path.name for path in folder.iterdir() if path.name not in ("inner", "beside")]
     outside += [str(mark)] if mark.exists() else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from reclaim import records
 from reclaim.learning.data import untrusted
 from tests.campaigns.hostile import Attack, corpus, engines, tried
 
@@ -51,3 +53,14 @@ def test_an_attack_that_succeeds_is_noticed(
         folder = tmp_path / str(number)
         folder.mkdir()
         assert not tried(attack, folder).repelled(attack)
+
+
+@pytest.mark.parametrize("name", ["an id in a certificate", "an evaluation's run"])
+def test_a_name_that_gets_out_is_noticed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for guard in ("PLAIN", "PLAIN_FILE"):
+        monkeypatch.setattr(records, guard, re.compile(".*"))
+    [attack] = [attack for attack in CORPUS if attack.name == f"{name}, recertified"]
+    result = tried(attack, tmp_path)
+    assert result.outside and not result.repelled(attack)

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from reclaim.records import (
+    PLAIN,
     Config,
     Cost,
     DataManifest,
@@ -152,6 +153,16 @@ def test_a_run_from_another_encoder_than_is_there_is_not_finished(
     assert jobs.finished_run(results, job, data) == made, "as in a clone without encoders"
 
 
+def test_a_run_that_says_it_is_another_is_not_finished(project: Callable[..., Path]) -> None:
+    plan = plan_of(OTHER)
+    results, job = project(plan), jobs.job_of(plan, OTHER).pretrain
+    made = finish(plan, OTHER, results)
+    assert jobs.finished_run(results, job, made.data) == made
+    path = jobs.run_folder(results, "simclr", OTHER.id) / "run.json"
+    write(path, made.model_copy(update={"id": FIRST.id}))
+    assert jobs.finished_run(results, job, made.data) is None
+
+
 def test_an_unfinished_first_training_is_refused(project: Callable[..., Path]) -> None:
     plan = plan_of(FIRST, NEXT, OTHER)
     results = project(plan)
@@ -251,6 +262,8 @@ def test_a_run_is_verified_with_all_that_readings_ask_of_it(project: Callable[..
         write(folder / "metrics.json", made)
         assert jobs.unfinished(results, job, trained) == left
     assert jobs.verify("tiny") == 1
+    write(folder / "metrics.json", made.model_copy(update={"run": FIRST.id}))
+    assert jobs.unfinished(results, job, trained) == [own]
 
 
 def test_the_folder_of_a_reading_has_a_plain_name() -> None:
@@ -263,7 +276,7 @@ def test_the_folder_of_a_reading_has_a_plain_name() -> None:
     }  # fmt: skip
     for reading, name in names.items():
         assert jobs.reread_name("linear", reading) == name
-        assert jobs.PLAIN.fullmatch(name)
+        assert PLAIN.fullmatch(name)
 
 
 # --- one process a job ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reclaim.records import (
+    PLAIN,
     Bundle,
     EvaluationManifest,
     FileStamp,
@@ -113,7 +114,7 @@ def _rows(table: Path) -> set[tuple[str, str, str]]:
             found = {(row["recipe"], row["run"], row["protocol"]) for row in rows}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ReclaimError(f"{table}: not readable ({error}); run `reclaim gather`") from error
-    for name in (name for row in found for name in row if not jobs.PLAIN.fullmatch(name)):
+    for name in (name for row in found for name in row if not PLAIN.fullmatch(name)):
         raise ReclaimError(f"{table}: {name[:60]!r} is no plain name; run `reclaim gather`")
     return found
 

@@ -28,6 +28,7 @@ from reclaim.records import (
     RunManifest,
     canonical,
     content_hash,
+    plain,
     read,
     stamp,
     stamps_hold,
@@ -45,11 +46,11 @@ MADE_ON = ("device", "precision", "torch")
 
 @dataclass(frozen=True)
 class OldRun:
-    """A whole run with the job it stands for; `before`: its earlier manifests, hash and run id."""
+    """A run with the config it stands for; `before`: its earlier manifests, hash and run id."""
 
     folder: Path
     manifest: RunManifest
-    job: Mapping[str, Any]
+    config: Mapping[str, Any]
     before: Mapping[str, str]
     made_on: Mapping[str, str]
 
@@ -57,7 +58,7 @@ class OldRun:
     def kin(self) -> str:
         """All that made it, but for its seed and the encoder that it started from."""
         made = self.manifest
-        return content_hash([self.job["config"], made.code, made.data, dict(self.made_on)])
+        return content_hash([self.config, made.code, made.data, dict(self.made_on)])
 
     def unlike(self, witness: RunManifest, made_on: Mapping[str, str]) -> str:
         """Why a witness made there does not vouch for it; nothing where it learned the same."""
@@ -101,26 +102,29 @@ def old_run(job: PretrainJob, results: Path) -> OldRun | None:
     present = job.config.model_dump(mode="json")
     own = jobs.run_folder(results, job.recipe, job.id)
     for folder in (own, *sorted(own.parent.glob("*"))):
-        try:
-            found = _read_run(folder)
-            fits = found.manifest.seed == job.seed and _within(found.job["config"], present)
-        except (ReclaimError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = _read_run(folder)
+        if found is None or found.manifest.seed != job.seed:
             continue
-        if fits and stamps_hold(folder, found.manifest.files):
+        if _within(found.config, present) and stamps_hold(folder, found.manifest.files):
             return found
     return None
 
 
-def _read_run(folder: Path) -> OldRun:
-    manifest = read(folder / "run.json", RunManifest, "train the run again")
-    job, before = json.loads((folder / "config.json").read_bytes()), {}
-    for name in manifest.files:
-        if name.startswith(CERTIFICATE):  # in the order in which they were given
-            certificate = json.loads((folder / name).read_bytes())
-            job = certificate["job"]
-            before[certificate["carried"]] = certificate["carried_id"]
+def _read_run(folder: Path) -> OldRun | None:
+    """A run with what its certificates say of it; None where one of them says no such thing."""
+    try:
+        manifest = read(folder / "run.json", RunManifest, "train the run again")
+        job, before = json.loads((folder / "config.json").read_bytes()), {}
+        for name in manifest.files:
+            if name.startswith(CERTIFICATE):  # in the order in which they were given
+                certificate = json.loads((folder / name).read_bytes())
+                job = certificate["job"]
+                before[certificate["carried"]] = plain(certificate["carried_id"])
+        config = dict(job["config"])
+    except (ReclaimError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
     before[content_hash(manifest)] = manifest.id
-    return OldRun(folder, manifest, job, before, made_on(folder))
+    return OldRun(folder, manifest, config, before, made_on(folder))
 
 
 def made_on(folder: Path) -> dict[str, str]:
@@ -218,6 +222,8 @@ def _old_evaluation(
 ) -> StaleEvaluation | None:
     """What an older code measured of this run, under the run's present name or an older one."""
     run = _read_run(folder)
+    if run is None:
+        return None
     for name in dict.fromkeys((job.id, *run.before.values())):
         place = jobs.evaluation_folder(results, job.recipe, name, kind)
         try:

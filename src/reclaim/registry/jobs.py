@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reclaim.records import (
+    PLAIN,
     REHEARSAL,
     DataManifest,
     EvaluateJob,
@@ -43,7 +44,6 @@ from reclaim.registry.weights import stored_weights
 
 PLANS = Path("workflow/plans")
 RESULTS = Path("results")
-PLAIN = re.compile(r"\w[\w-]*", re.ASCII)
 DATA = RESULTS / "data"
 WEIGHTS = RESULTS / "weights"
 ENCODERS = {"last": "encoder.safetensors", "lowest_loss": "encoder_lowest.safetensors"}
@@ -560,8 +560,8 @@ def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | No
     init = init_path(results, job)
     if init is not None and init.is_file() and stamp(init).sha256 != manifest.init:
         return None
-    same = manifest.job == content_hash(job) and manifest.data == data
-    return manifest if same and stamps_hold(folder, manifest.files) else None
+    said, asked = (manifest.id, manifest.job, manifest.data), (job.id, content_hash(job), data)
+    return manifest if said == asked and stamps_hold(folder, manifest.files) else None
 
 
 def protocol_hash(job: EvaluateJob, name: str) -> str:
@@ -580,11 +580,9 @@ def finished_evaluations(
             manifest = read(folder / "metrics.json", EvaluationManifest, "evaluate again")
         except ReclaimError:
             continue
-        same = (manifest.job, manifest.run_manifest) == (
-            protocol_hash(job, name),
-            content_hash(run),
-        )
-        if same and stamps_hold(folder, manifest.files):
+        said = manifest.run, manifest.job, manifest.run_manifest
+        asked = job.id, protocol_hash(job, name), content_hash(run)
+        if said == asked and stamps_hold(folder, manifest.files):
             found[name] = manifest
     return found
 
