@@ -14,6 +14,7 @@ from reclaim import cli
 from reclaim.records import (
     ReclaimError,
     RunManifest,
+    WeightsManifest,
     read,
     stamp,
     write,
@@ -110,6 +111,45 @@ def test_what_is_not_whole_or_not_of_these_data(results: Path) -> None:
     assert found(results)[f"runs/hcl/{HCL}"] == "learned from other images than are there"
     (jobs.DATA / "digits/manifest.json").unlink()
     assert f"runs/hcl/{HCL}" not in found(results), "nothing says that it is stale"
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_a_run_outlives_the_encoder_that_it_started_from(results: Path, fetched: bool) -> None:
+    first, name = RUNS[2], "weights/w" if fetched else HCL
+    started = RUNS[0].model_copy(update={"init": name})
+    plan = PLAN.model_copy(update={"runs": (started, first)})
+    place = results.parent / name if fetched else results / f"runs/hcl/{HCL}"
+    encoder = place / "encoder.safetensors"
+    write_bytes(encoder, b"weights 2")
+    files = {encoder.name: stamp(encoder)}
+    if fetched:
+        manifest: RunManifest | WeightsManifest = WeightsManifest(
+            name="w", source="x", checkpoint=stamp(encoder), files=files
+        )
+        path = place / "manifest.json"
+    else:
+        path = place / "run.json"
+        manifest = read(path, RunManifest, "")
+    write(path, manifest)
+    made = made_results.finish(started, results, b"weights", plan)
+    at = jobs.run_folder(results, "simclr", SIMCLR)
+    write(at / "run.json", made.model_copy(update={"init": stamp(encoder).sha256}))
+
+    def why() -> str:
+        return {left.path: left.why for left in clean.leftovers(plan)}.get(
+            at.relative_to(Path.cwd()), ""
+        )
+
+    assert why() == ""
+    write_bytes(encoder, b"damaged")
+    assert why() == ""
+    path.write_bytes(b"damaged too")
+    assert why() == ""
+    other = {**manifest.files, encoder.name: stamp(encoder)}
+    write(path, manifest.model_copy(update={"files": other}))
+    assert why() == "damaged, or from another encoder"
+    encoder.unlink()
+    assert why() == ""
 
 
 def test_what_no_plan_has(results: Path) -> None:

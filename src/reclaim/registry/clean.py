@@ -19,10 +19,13 @@ from filelock import Timeout
 from reclaim.records import (
     EvaluationManifest,
     Plan,
+    PretrainJob,
     ReclaimError,
     Run,
     RunManifest,
+    WeightsManifest,
     read,
+    stamp,
     stamps_hold,
 )
 from reclaim.registry import jobs
@@ -112,11 +115,32 @@ def _why(plan: Plan, run: Run, folder: Path, data: Path) -> str:
     present = jobs.data_hash(run.dataset, data) if stored else made.data
     if made.data != present:
         return "learned from other images than are there"
-    whole = jobs.finished_run(folder, job, present) is not None or (
-        not _has_encoders(folder, run)
-        and stamps_hold(path.parent, {k: v for k, v in made.files.items() if k not in ENCODERS})
+    with_encoders = _has_encoders(folder, run)
+    files = {k: v for k, v in made.files.items() if with_encoders or k not in ENCODERS}
+    valid = made.id == run.id and stamps_hold(path.parent, files)
+    valid = valid and not (with_encoders and _from_another(folder, job, made))
+    return jobs.why_stale(made, job) or ("" if valid else "damaged, or from another encoder")
+
+
+def _from_another(folder: Path, job: PretrainJob, made: RunManifest) -> bool:
+    """Whether a run started from another encoder than the one that is there.
+
+    One that is damaged counts as what its manifest says; without a manifest it denies nothing.
+    """
+    if job.init is None:
+        return False
+    path = jobs.init_manifest(folder, job.init)
+    first = path.parent / jobs.ENCODERS["last"]
+    if not first.is_file() or stamp(first).sha256 == made.init:
+        return False
+    kind: type[RunManifest] | type[WeightsManifest] = (
+        WeightsManifest if jobs.is_fetched(job.init) else RunManifest
     )
-    return jobs.why_stale(made, job) or ("" if whole else "damaged, or from another encoder")
+    try:
+        said = read(path, kind, "").files.get(first.name)
+    except ReclaimError:
+        return False
+    return said is not None and said.sha256 != made.init
 
 
 def _has_encoders(folder: Path, run: Run) -> bool:
