@@ -313,6 +313,21 @@ def test_checkpoints_of_what_is_carried_go(recertify: Callable[[], Carried], res
     assert [path for path in (results / "checkpoints").iterdir() if path.is_dir()] == []
 
 
+def test_clean_leaves_to_it_what_it_may_carry(
+    results: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its witnesses are trained."""
+    run = script()["recertify"]
+    monkeypatch.setitem(
+        run.__globals__,
+        "_carry_runs",
+        lambda *_: clean.leftovers(planned(), results.parent, data),
+    )
+    [found], _ = run("tiny", results, tmp_path / "apart", map, "cpu", data)
+    assert found.why.startswith("recertify is at work")
+    assert len(clean.leftovers(planned(), results.parent, data)) > len(ALL_RUNS), "all is stale"
+
+
 @pytest.mark.parametrize(
     "fault", [OSError(28, "No space left on device"), BrokenProcessPool("a process died")]
 )

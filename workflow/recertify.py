@@ -50,7 +50,7 @@ def recertify(
     again: dict[str, Any] = {"results": results, "apart": apart, "data": data, "device": device}
     train = partial(each, partial(train_again, **again))
     measure = partial(each, partial(measure_again, **again))
-    with jobs.alone(apart / "recertify.lock"):
+    with jobs.alone(jobs.lock_path(results, jobs.RECERTIFY)), jobs.alone(apart / "recertify.lock"):
         runs = list(_carry_runs(plan, results, data, apart, train))
         evaluations = list(_carry_evaluations(plan, results, data, apart, measure))
     return runs, evaluations

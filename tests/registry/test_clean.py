@@ -244,6 +244,28 @@ def test_what_a_living_process_holds_stays(
     assert not (results / "runs/hcl" / HCL).exists()
 
 
+def test_what_a_living_recertify_may_carry_stays(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_code(monkeypatch, ["hcl"], [])
+    for name in (f"runs/simclr/{OLDER}/run.json", "recertify/runs/hcl/x/run.json"):
+        write_text(results / name, "{}")
+    lock = jobs.lock_path(results, jobs.RECERTIFY)
+    write_text(lock, "")
+    left, before = clean.leftovers(PLAN), files(results)
+    assert {item.path.name for item in left} >= {HCL, OLDER, "recertify"}
+    with FileLock(lock):
+        assert clean.remove(left, results) == left, "it began since they were listed"
+        [there] = clean.leftovers(PLAN)
+        shown = CliRunner().invoke(cli.app, ["clean", "--yes"])
+        assert f"{there.path}: recertify is at work: what is stale is left to it" in shown.output
+        assert "tiny: 0 removed" in shown.output
+        assert files(results) == before
+    assert clean.remove([there], results) == [there]
+    assert clean.remove(left, results) == []
+    assert files(results) < before and lock.exists()
+
+
 def test_what_was_made_anew_since_it_was_listed_stays(results: Path) -> None:
     path = results / f"runs/simclr/{SIMCLR}/run.json"
     whole = path.read_bytes()

@@ -63,6 +63,15 @@ def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) 
     Checkpoints of an unfinished run stay: it goes on from them, or puts away those of other code.
     """
     folder, runs = results / plan.scale, {run.id: run for run in plan.runs}
+    if _recertifies(folder):
+        return [
+            Leftover(
+                jobs.lock_path(folder, jobs.RECERTIFY),
+                "recertify is at work: what is stale is left to it",
+                jobs.RECERTIFY,
+                look=str,  # says nothing, ever: a lock stays
+            )
+        ]
     valid = {
         run.id
         for run in plan.runs
@@ -84,11 +93,21 @@ def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) 
         *_temporary(folder),
     ]
     if (folder / "recertify").is_dir():
-        found.append(Leftover(folder / "recertify", "trained again to certify other runs"))
+        why = "trained again to certify other runs"
+        found.append(Leftover(folder / "recertify", why, jobs.RECERTIFY))
     paths = {left.path for left in found}
     return sorted(
         (left for left in found if not paths & set(left.path.parents)), key=lambda left: left.path
     )
+
+
+def _recertifies(folder: Path) -> bool:
+    """Whether a process certifies runs of a scale now: any stale one may be what it carries."""
+    try:
+        with jobs.alone_with(folder, jobs.RECERTIFY, wait=False):
+            return False
+    except Timeout:
+        return True
 
 
 def _runs(plan: Plan, runs: Mapping[str, Run], folder: Path, data: Path) -> Iterator[Leftover]:
@@ -240,8 +259,9 @@ def remove(left: Sequence[Leftover], folder: Path) -> list[Leftover]:
     """
     held = []
     for item in left:
+        locks = [item.run, jobs.RECERTIFY] if item.run else []
         try:
-            with jobs.alone_with(folder, *filter(None, [item.run]), wait=False):
+            with jobs.alone_with(folder, *locks, wait=False):
                 if item.look is not None and not item.look():
                     held.append(item)
                     continue

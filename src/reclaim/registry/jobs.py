@@ -51,6 +51,7 @@ EVALUATIONS = {"evaluate": ("linear", "knn", "geometry"), "fine_tune": ("fine_tu
 """The kinds of protocol by the job that measures them: editing one job's code leaves the other."""
 KEEPING = ("linear", "fine_tune")  # the kinds that go on from a checkpoint: those that take long
 REREAD = "reread"  # the job that measures by what other readings of a paper change in protocols
+RECERTIFY = "recertify"  # what carries runs over a change of code has a lock as a run has one
 
 
 @dataclass(frozen=True)
