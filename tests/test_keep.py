@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
-from collections.abc import Callable
+import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -17,7 +18,14 @@ from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
 
 REFERENCE = jobs.RESULTS / "reference"
-Keep = Callable[[str, Path, Path], tuple[int, int]]
+
+
+class Keep(Protocol):
+    """The function of the script."""
+
+    def __call__(
+        self, scale: str, results: Path, reference: Path, partial: bool = ..., fewer: bool = ...
+    ) -> tuple[int, int]: ...
 
 
 @pytest.fixture
@@ -92,3 +100,51 @@ def test_the_references_are_made_anew_with_the_sweeps_that_they_hold() -> None:
         swept -= {run.id for run in jobs.committed_plan(scale).runs}
         kept = {path.parent.name for path in (REFERENCE / scale).glob("runs/*/*/run.json")}
         assert more == (" SWEEPS=true" if kept & swept else ""), scale
+
+
+def test_what_a_measured_run_lacks_is_named(keep: Keep) -> None:
+    """As where the readings of a sweep were measured of some runs alone."""
+    run = RUNS[1]
+    folder = jobs.evaluation_folder(jobs.RESULTS / SCALE, run.recipe, run.id, "geometry")
+    shutil.rmtree(folder)
+    lacks = rf"{run.id} is there, but its geometry is missing, .* run .*`reclaim evaluate {run.id}`"
+    with pytest.raises(ReclaimError, match=lacks):
+        keep(SCALE, jobs.RESULTS, REFERENCE, partial=True)
+    jobs.run_folder(jobs.RESULTS / SCALE, run.recipe, run.id).joinpath("run.json").unlink()
+    with pytest.raises(ReclaimError, match=f"its training is missing.*`reclaim pretrain {run.id}`"):
+        keep(SCALE, jobs.RESULTS, REFERENCE, partial=True)
+
+
+def test_a_table_of_other_runs_is_named(keep: Keep) -> None:
+    table = jobs.RESULTS / SCALE / "measurements.csv"
+    text = table.read_text()
+    whole = text.splitlines(keepends=True)
+    table.write_text("".join(line for line in whole if RUNS[1].id not in line))
+    with pytest.raises(ReclaimError, match=f"{RUNS[1].id} is whole, and not in it; run `reclaim g"):
+        keep(SCALE, jobs.RESULTS, REFERENCE)
+    table.write_text(text.replace(RUNS[1].id, "a-run-of-old"))
+    with pytest.raises(ReclaimError, match="a-run-of-old is in it, and in no plan; run `reclaim g"):
+        keep(SCALE, jobs.RESULTS, REFERENCE)
+
+
+def test_a_reference_loses_no_run_unless_asked_to(keep: Keep) -> None:
+    results, before, run = jobs.RESULTS / SCALE, files(), RUNS[1]
+    shutil.rmtree(jobs.run_folder(results, run.recipe, run.id))
+    shutil.rmtree(results / "evaluations" / run.recipe / run.id)
+    made_results.gather(results)
+    with pytest.raises(ReclaimError, match=f"has 3 runs and would have 2: 1 would go.*{run.id}"):
+        keep(SCALE, jobs.RESULTS, REFERENCE, partial=True)
+    assert files() == before
+    assert keep(SCALE, jobs.RESULTS, REFERENCE, partial=True, fewer=True) == (2, 1)
+    assert keep(SCALE, jobs.RESULTS, REFERENCE, partial=True) == (2, 1)
+
+
+def test_a_fault_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["keep.py", "digist"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path("workflow/keep.py", run_name="__main__")
+    assert left.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("keep: unknown scale 'digist'")

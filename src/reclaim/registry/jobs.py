@@ -674,6 +674,11 @@ def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
 
 def verified(plan: Plan, run: Run, results: Path, data: Path = DATA) -> bool:
     """Whether a run and all its evaluations are finished, whole and of the present code."""
+    return not lacking(plan, run, results, data)
+
+
+def lacking(plan: Plan, run: Run, results: Path, data: Path = DATA) -> list[str]:
+    """What of a run is not finished, whole and of the present code: `training`, or evaluations."""
     job = job_of(plan, run)
     trained = finished_run(results, job.pretrain, data_hash(run.dataset, data))
-    return trained is not None and not unfinished(results, job.evaluate, trained)
+    return ["training"] if trained is None else unfinished(results, job.evaluate, trained)
