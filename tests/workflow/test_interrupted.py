@@ -60,6 +60,7 @@ def test_what_a_failed_job_had_measured_is_kept_and_not_measured_again(project: 
     [row] = [run for run in project.plan.runs if (run.recipe, run.seed) == ("simclr", 0)]
     folder = project.folder / "results/tiny/evaluations/simclr" / row.id
     shutil.rmtree(folder)
+    (project.folder / TABLE).unlink()  # else nobody asks for what is gone
     probe = ("return linear_scores(frozen, protocol, name, keep)", "raise MemoryError")
     project.edit("src/reclaim/learning/evaluate.py", *probe)
     assert project.start(*start).returncode != 0
