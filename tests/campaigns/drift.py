@@ -286,9 +286,6 @@ class Switch:
         return PRECISIONS if self.threads == 1 else PRECISIONS[:2]
 
 
-UNSWITCHED = Switch("")
-
-
 def switches(other_torch: str | None) -> list[Switch]:
     """What can be switched on one machine; last what may take minutes where cores are shared."""
     made = [
@@ -378,18 +375,19 @@ def drifts(folder: Path, scale: str, steps: int | None, other_torch: str | None)
         there = folder / "-".join(words)
         return start(there, plans[precision], switch.threads, **switch.environment)
 
-    tried = [(UNSWITCHED, p) for p in plans]
+    tried = []
     for switch in switches(other_torch):
         among = switch.precisions if steps else PRECISIONS[1:2] if switch.whole else ()
         tried += [(switch, p) for p in among]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = list(pool.map(train, *zip(*tried, strict=True)))
-    base = dict(zip(plans, made, strict=False))
-    pairs: list[tuple[str, str, str, Path]] = []
+        unswitched = pool.map(partial(train, Switch("")), plans)
+        switched = pool.map(lambda pair: train(*pair), tried)
+        base = dict(zip(plans, unswitched, strict=True))
+        pairs = [
+            (switch.name, p, p, path) for (switch, p), path in zip(tried, switched, strict=True)
+        ]
     if "bfloat16" in base:
-        pairs.append(("bfloat16, not float32", "float32", "bfloat16", base["bfloat16"]))
-    for (switch, p), path in list(zip(tried, made, strict=True))[len(base) :]:
-        pairs.append((switch.name, p, p, path))
+        pairs.insert(0, ("bfloat16, not float32", "float32", "bfloat16", base["bfloat16"]))
     rows = [
         (scale, name, one, steps or plans[one].runs[0].cost.steps, *found)
         for name, one, two, path in pairs
@@ -522,12 +520,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = (given.keep or Path(scratch)).resolve()
             if given.whole:
-                measured = iter([measure_whole(folder, given.whole, given.torch)])
+                keep(*measure_whole(folder, given.whole, given.torch))
             else:
-                measured = measure(folder, given.torch)
-            for tables in measured:
-                keep(*tables)
-                publish(*tables)
+                for tables in measure(folder, given.torch):
+                    keep(*tables)
+                    publish(*tables)
     print(publish(*read_measured()), end="")
 
 

@@ -110,11 +110,10 @@ class TermRow:
 class Recipe:
     """A method. `fixed` pins knobs; a recipe without terms is not trained.
 
-    `online`: which views pass through the network that learns (`records.Config`); where it is both,
-    a paper may say whether in one pass. `network` and
-    `twin` are settings that the row decides, whatever a scale or a paper says; `twin` None: it has
-    none. `queue`: keys are kept; `crops`: it sees local crops too. `init`: the recipe whose encoder
-    it starts from.
+    `online`: which views pass through the network that learns (`records.Config`); where both do, a
+    paper may say whether in one pass. `network` and `twin` are settings that the row decides,
+    whatever a scale or a paper says; `twin` None: it has none. `queue`: keys are kept; `crops`: it
+    sees local crops too. `init`: the recipe whose encoder it starts from.
     """
 
     summary: str
