@@ -57,6 +57,7 @@ adopt: $(READY) ## let Snakemake and DVC accept verified results that they did n
 	$(RUN) reclaim judge --scale $(SCALE)
 	$(RUN) reclaim report --scale $(SCALE)
 	$(RUN) reclaim bundle --scale $(SCALE)
+	$(RUN) reclaim audit > /dev/null
 	$(SNAKEMAKE) --touch --forceall
 	@if grep -q '^scale: $(SCALE)$$' params.yaml; then $(RUN) dvc commit --force; else \
 	    echo "params.yaml names another scale than $(SCALE): DVC is left as it is"; fi

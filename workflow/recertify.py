@@ -79,23 +79,24 @@ def _carry_evaluations(
 ) -> Iterator[tuple[str, str]]:
     edited: list[tuple[PretrainJob, str, StaleEvaluation]] = []
     for pretrained, stale in certify.stale_evaluations(plan, results, data):
-        if stale.old.code != stale.job.code[stale.kind]:
+        if stale.old.code != stale.job.code[stale.protocol]:
             edited.append((pretrained, stale.kin, stale))
         elif certify.carry_evaluation(stale, None, results):
-            yield stale.job.id, stale.kind
+            yield stale.job.id, stale.protocol
     families = _families(edited)
     run_of = {pretrained.id: pretrained for pretrained, _, _ in edited}
     found = _measured(families, run_of, _memory(plan), measure)
     for family in families:
-        job, kind = family[0].job, family[0].kind
+        job, protocol = family[0].job, family[0].protocol
         made = found[job.id]
-        witness: Any = made if isinstance(made, ReclaimError) else made[kind]
-        made_on = certify.made_on(jobs.evaluation_folder(apart, job.recipe, job.id, kind).parent)
-        if not _vouches(witness, f"{job.id} {kind}", partial(family[0].unlike, made_on=made_on)):
+        witness: Any = made if isinstance(made, ReclaimError) else made[protocol]
+        there = jobs.evaluation_folder(apart, job.recipe, job.id, protocol).parent
+        unlike = partial(family[0].unlike, made_on=certify.made_on(there))
+        if not _vouches(witness, f"{job.id} {protocol}", unlike):
             continue
         for stale in reversed(family):
             if certify.carry_evaluation(stale, witness, results):
-                yield stale.job.id, stale.kind
+                yield stale.job.id, stale.protocol
 
 
 def _measured(
@@ -104,11 +105,11 @@ def _measured(
     mib: Mapping[str, int],
     measure: Each,
 ) -> dict[str, Any]:
-    """The first of each family measured again, or why not, by its run: all its kinds at once."""
-    kinds: dict[str, set[str]] = {}
+    """The first of each family measured again, or why not, by its run: its protocols at once."""
+    asked: dict[str, set[str]] = {}
     for first, *_ in families:
-        kinds.setdefault(first.job.id, set()).add(first.kind)
-    part = {first.job.id: jobs.part_of(first.job, kinds[first.job.id]) for first, *_ in families}
+        asked.setdefault(first.job.id, set()).add(first.protocol)
+    part = {first.job.id: jobs.part_of(first.job, asked[first.job.id]) for first, *_ in families}
     made = measure([run_of[name] for name in part], part.values(), [mib[name] for name in part])
     return dict(zip(part, made, strict=True))
 
@@ -162,7 +163,7 @@ def main() -> None:
     try:
         with spread(max(1, asked.jobs)) as each:
             runs, evaluations = recertify(
-                asked.scale, results, asked.apart or results / "recertify", each, asked.device
+                asked.scale, results, asked.apart or results / jobs.RECERTIFY, each, asked.device
             )
     except (ReclaimError, OSError, BrokenProcessPool) as error:
         print(f"recertify: {error}", file=sys.stderr)

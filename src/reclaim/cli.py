@@ -97,7 +97,8 @@ def plan(
         typer.Option("--extend", help="Add the readings, then the seeds, that results want."),
     ] = False,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="With --extend: so many in all instead.")
+        int | None,
+        typer.Option(min=1, help="With --extend: so many in all instead, once no reading is left."),
     ] = None,
 ) -> None:
     """Turn claims into runs: write `workflow/plans/SCALE.json` and show its cost.
@@ -291,7 +292,8 @@ def _say_stale(plan: Plan) -> None:
     from reclaim.registry.jobs import stale
 
     found = stale(plan)
-    for (run, protocol), why in list(found.items())[:1]:
+    if found:
+        (run, protocol), why = next(iter(found.items()))
         print(
             f"{len(found)} evaluations are stale and count for nothing, the first {run} by "
             f"{protocol}: {why}; make them again, or certify their runs",
@@ -587,6 +589,7 @@ def _pretrain(name: str | None, scale: str | None, device: Device) -> None:
         from reclaim.learning.preflight import check_device
         from reclaim.learning.train import pretrain
 
+        jobs.check_unedited(job)
         check_device(device.value)
         with gpu_for(run.id, run.cost.memory_mib, device.value):
             pretrain(job, results, jobs.DATA, device.value, jobs.init_path(results, job))
@@ -629,6 +632,7 @@ def _measure(
         from reclaim.learning.gpu import gpu_for
         from reclaim.learning.preflight import check_device
 
+        jobs.check_unedited(job)
         check_device(device.value)
         with gpu_for(run.id, run.cost.memory_mib, device.value):
             evaluate(pretrained, jobs.longest_last(job), results, jobs.DATA, device.value)

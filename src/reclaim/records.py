@@ -31,6 +31,7 @@ from pydantic_core import to_json
 
 SCHEMA_VERSION = 1
 SEAL = "sha256"  # the key of an artifact's own checksum
+PAPER = "paper"  # the scale whose results speak about what a paper printed
 REHEARSAL = "rehearsal"  # the scale of runs that are no results
 PLAIN = re.compile(r"\w[\w-]*", re.ASCII)
 PLAIN_FILE = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -277,6 +278,11 @@ class LinearProtocol(Model):
     views: tuple[Op, ...] = ()
     test_views: tuple[Op, ...]
     test_batch: int | None = Field(default=None, gt=0)
+
+    @property
+    def needs_clean(self) -> bool:
+        """Whether it asks for the features of the training images without augmentation."""
+        return self.standardise or not self.views
 
 
 class KnnProtocol(Model):

@@ -155,7 +155,7 @@ class Store:
             yield Reader(f"{name}: is the run finished", folder / name, finished)
         yield Reader("config.json: is the run finished", folder / "config.json", finished)
         yield Reader("encoder of another run: start from it", first, finished)
-        keep = Checkpoints(self.root / "kept", "k" * 64)
+        keep = Checkpoints(self.root / "kept", "k" * 64, "cpu in float32")
         newest = keep.paths[-1]
 
         def resume() -> Any:
@@ -344,7 +344,7 @@ def made(root: Path) -> Store:
     story.prepare(root)
     with redirect_stderr(io.StringIO()):
         story.play(root)
-    keep = Checkpoints(root / "kept", "k" * 64)
+    keep = Checkpoints(root / "kept", "k" * 64, "cpu in float32")
     for epoch in (1, 2):
         keep.save(epoch, {"epoch": epoch, "model": {"w": torch.arange(50.0) * epoch}})
     records.write_bytes(root / "archives/set.tar", random.Random(0).randbytes(3000))
@@ -570,7 +570,9 @@ def writers(root: Path) -> Iterator[Writer]:
 
     def checkpoint(n: int) -> None:
         for progress in (1, 2) if n == 1 else (3,):
-            Checkpoints(root / "checkpoint", "k" * 64).save(progress, {"epoch": n})
+            Checkpoints(root / "checkpoint", "k" * 64, "cpu in float32").save(
+                progress, {"epoch": n}
+            )
 
     def lock(n: int) -> None:
         path = root / "lock/weights.lock.json"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reclaim.inference.controls import controls
+from reclaim.inference.controls import Measured, controls
 from reclaim.records import Plan
 from tests.conftest import tiny_config
 from tests.inference.made_up import Values, frame_of, plan_of
@@ -150,14 +150,21 @@ def test_a_flag_compares_within_the_same_initialisation() -> None:
         for run in plan.runs
     )
     frame = frame_of("digits", values)
-    table = controls(frame, plan.model_copy(update={"runs": runs})).set_index("recipe")
-    assert table["flag"].to_dict() == {
+
+    def found(plan: Plan) -> dict[str, str | None]:
+        measured = Measured.of(frame, plan)
+        return {
+            run.recipe: measured.control(config, "linear", "top1")
+            for config, run in measured.configs.items()
+        }
+
+    assert found(plan.model_copy(update={"runs": runs})) == {
         "simclr_dino": "not above untrained",
         "simclr": "above supervised",
         "dino": "above supervised",
-        "untrained": "",
-        "supervised": "",
+        "untrained": None,
+        "supervised": None,
     }
     fetched = tuple(run.model_copy(update={"init": "weights/dino"}) for run in plan.runs)
-    gone = controls(frame, plan.model_copy(update={"runs": fetched}))
-    assert set(gone["flag"]) == {""}  # nothing of the same start was measured
+    # Nothing of the same start was measured.
+    assert set(found(plan.model_copy(update={"runs": fetched})).values()) == {None}

@@ -12,12 +12,26 @@ from scipy import stats
 
 from reclaim.inference.measurements import render
 from reclaim.inference.verdicts import judge, judge_scale, judged
+from reclaim.inference.verdicts.values import order_word
 from reclaim.records import ReclaimError, SeedsWanted, Verdict, Verdicts
 from reclaim.records import render as text_of
 from reclaim.registry.claims import Paper
 from tests.inference.made_up import BASE, Values, frame_of, papers, plan_of
 
 WHY = "recipe moco_v2 needs a queue"
+
+
+@pytest.mark.parametrize(
+    ("p", "holds", "word"),
+    [
+        (0.049, True, "reproduced"),
+        (0.049, False, "not reproduced"),
+        (0.05, True, "compatible, imprecise"),
+        (0.05, False, "compatible, imprecise"),
+    ],
+)
+def test_the_ladder_of_an_order(p: float, holds: bool, word: str) -> None:
+    assert order_word(p, holds) == word
 
 
 @pytest.fixture(scope="module")

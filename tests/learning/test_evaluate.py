@@ -17,7 +17,9 @@ from torch import nn
 from reclaim.learning import evaluate as ev
 from reclaim.learning import train
 from reclaim.learning.frozen import load_frozen, whole_batches
+from reclaim.learning.geometry import geometry
 from reclaim.learning.images import ImageSet, load_images
+from reclaim.learning.knn import knn_scores
 from reclaim.records import (
     EvaluateJob,
     GeometryProtocol,
@@ -91,12 +93,12 @@ def test_knn_equals_a_slow_loop() -> None:
         near = sorted(range(len(bank)), key=lambda j: -(query @ bank[j]))[:5]
         for j in near:
             votes[i, case.images.train_labels[j]] += math.exp((query @ bank[j] - 1) / 0.2)
-    np.testing.assert_allclose(ev.knn_scores(case, KNN).numpy(), votes, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(knn_scores(case, KNN).numpy(), votes, rtol=1e-5, atol=1e-6)
 
 
 def test_geometry_equals_a_slow_loop() -> None:
     case = frozen(test_count=12)
-    found = ev.geometry(case, GEOMETRY)
+    found = geometry(case, GEOMETRY)
     clean = features(case.images.test)
     clean /= np.linalg.norm(clean, axis=1, keepdims=True)
     pairs = [(i, j) for i in range(12) for j in range(12) if i != j]

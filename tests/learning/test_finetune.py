@@ -109,7 +109,8 @@ def slow_loop(case: ev.Frozen, protocol: FineTuneProtocol) -> torch.Tensor:
 
 
 def tuned(case: ev.Frozen, folder: Path, precision: str = "float32") -> torch.Tensor:
-    return ft.fine_tune(case, PROTOCOL, "r", precision, Checkpoints(folder, "key" * 10))
+    keep = Checkpoints(folder, "key" * 10, f"cpu in {precision}")
+    return ft.fine_tune(case, PROTOCOL, "r", precision, keep)
 
 
 def test_fine_tuning_equals_a_slow_loop(tmp_path: Path) -> None:
@@ -165,8 +166,9 @@ def test_a_checkpoint_of_another_key_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "fit_step", dying(fitting.fit_step, {6}))
         other = PROTOCOL.model_copy(update={"lr": 0.1})
+        keep = Checkpoints(tmp_path / "cut", "o" * 30, "cpu in float32")
         with pytest.raises(Killed):
-            ft.fine_tune(subject(), other, "r", "float32", Checkpoints(tmp_path / "cut", "o" * 30))
+            ft.fine_tune(subject(), other, "r", "float32", keep)
     assert list((tmp_path / "cut").glob("*.pt"))
     assert torch.equal(tuned(subject(), tmp_path / "cut"), whole)
 
@@ -215,7 +217,7 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_checkpoints(
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     with pytest.raises(ReclaimError, match=r"no longer numbers in epoch 2; .*fine_tune\.lr"):
         tuned(subject(), tmp_path)
-    state = Checkpoints(tmp_path, "key" * 10).newest(torch.device("cpu"))
+    state = Checkpoints(tmp_path, "key" * 10, "cpu in float32").newest(torch.device("cpu"))
     assert state is not None
     assert (state["epoch"], state["step"]) == (1, 2)
 

@@ -172,6 +172,9 @@ def test_a_gpu_that_rounds_what_it_convolves_says_so(
 # --- with a GPU ----------------------------------------------------------------------------------
 
 
+POOLED = {"network__arch": "resnet18", "network__stem": "cifar_maxpool"}  # as at the papers' scale
+
+
 def trained(job: PretrainJob, data: Path, steps: int) -> train.Training:
     """A training on the GPU after some steps."""
     make_deterministic()
@@ -185,10 +188,11 @@ def trained(job: PretrainJob, data: Path, steps: int) -> train.Training:
 
 @needs_gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("network", [{}, POOLED], ids=["narrow", "pooled"])
 def test_a_gpu_gives_the_same_bits_twice(
-    precision: str, data: Path, tiny_job: Callable[..., PretrainJob]
+    network: dict[str, str], precision: str, data: Path, tiny_job: Callable[..., PretrainJob]
 ) -> None:
-    job = tiny_job("sscl", precision=precision)
+    job = tiny_job("sscl", precision=precision, **network)
     first, second = (train.encoder_weights(trained(job, data, 4)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 

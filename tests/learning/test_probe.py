@@ -42,7 +42,7 @@ def scores(tmp_path: Path) -> Probe:
     """A probe's scores; at the end it clears its checkpoints, as an evaluation does."""
 
     def of(case: ev.Frozen, protocol: LinearProtocol) -> torch.Tensor:
-        keep = Checkpoints(tmp_path / "keep", "key" * 10)
+        keep = Checkpoints(tmp_path / "keep", "key" * 10, "cpu in float32")
         found = probe.linear_scores(case, protocol, "a run linear", keep)
         keep.clear()
         return found

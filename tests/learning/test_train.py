@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from reclaim.learning import checkpoints, train
+from reclaim.learning import checkpoints, device, train
 from reclaim.learning.checkpoints import Checkpoints
 from reclaim.learning.device import generator
 from reclaim.learning.gpu import memory_faults
 from reclaim.learning.images import load_images
+from reclaim.learning.provenance import SWITCHES, arithmetic
 from reclaim.records import PretrainJob, ReclaimError, content_hash
 from reclaim.registry.jobs import checkpoint_folder, data_hash, finished_run, run_folder
 from reclaim.registry.recipes import RECIPES
@@ -141,7 +142,7 @@ def test_a_damaged_checkpoint_is_passed_for_the_one_before(
 
 
 def test_a_checkpoint_of_another_job_is_neither_used_nor_dropped(tmp_path: Path) -> None:
-    mine, other = (Checkpoints(tmp_path / "keep", key * 16) for key in ("m", "o"))
+    mine, other = (Checkpoints(tmp_path / "keep", key * 16, "cpu in float32") for key in "mo")
     for progress in (7, 8, 9):
         other.save(progress, {"epoch": progress})
     assert mine.newest(torch.device("cpu")) is None
@@ -151,6 +152,75 @@ def test_a_checkpoint_of_another_job_is_neither_used_nor_dropped(tmp_path: Path)
         assert found is not None
         assert found["epoch"] == epoch
     assert len(other.paths) == checkpoints.KEPT
+
+
+@pytest.mark.usefixtures("_saving_after_each_step")
+def test_a_run_does_not_go_on_in_another_precision(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine decides what `auto` is: the same job resumed on another kind of machine."""
+    job = tiny_job("simclr", precision="auto")
+    step = train.train_step
+
+    def machine(gains: bool) -> None:
+        monkeypatch.setattr(device, "gains_from_bfloat16", lambda _: gains)
+
+    def dying(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        if training.done == 5:
+            raise Killed
+        return step(training, order)
+
+    machine(gains=False)
+    train.pretrain(job, tmp_path / "whole", data)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", dying)
+        with pytest.raises(Killed):
+            train.pretrain(job, tmp_path / "cut", data)
+    machine(gains=True)
+    said = r"other arithmetic \(there: float32; here: bfloat16\), .*; go on there, or remove"
+    with pytest.raises(ReclaimError, match=said):
+        train.pretrain(job, tmp_path / "cut", data)
+    machine(gains=False)
+    train.pretrain(job, tmp_path / "cut", data)
+    assert bits(tmp_path / "cut", job) == bits(tmp_path / "whole", job)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_librarys_switch_is_part_of_the_arithmetic(
+    switch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(switch, raising=False)
+    without = set(arithmetic(torch.device("cpu"), torch.float32).split(", "))
+    monkeypatch.setenv(switch, "AVX2")
+    with_it = set(arithmetic(torch.device("cpu"), torch.float32).split(", "))
+    assert with_it - without == {f"{switch}=AVX2"}
+
+
+@pytest.mark.usefixtures("_saving_after_each_step")
+def test_a_resumed_run_tells_the_time_of_all_its_processes(
+    tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that goes on by a second a step, and by hours while nothing runs."""
+    job, step, clock = tiny_job("simclr"), train.train_step, [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
+
+    def timed(training: train.Training, order: torch.Tensor) -> torch.Tensor:
+        if training.done == 5 and clock[0] < 3600:
+            raise Killed
+        clock[0] += 1
+        return step(training, order)
+
+    monkeypatch.setattr(train, "train_step", timed)
+    with pytest.raises(Killed):
+        train.pretrain(job, tmp_path, data)
+    clock[0] += 3600
+    train.pretrain(job, tmp_path, data)
+    path = run_folder(tmp_path, job.recipe, job.id) / "provenance.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    steps = job.config.epochs * (70 // job.config.batch)
+    assert told["seconds"] == steps > 5
+    views = 2 * job.config.batch * steps
+    assert told["views_per_second"] == pytest.approx(views / steps, abs=0.1)
 
 
 def test_a_finished_run_returns_without_a_training_step(
@@ -232,7 +302,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoints(
     with pytest.raises(ReclaimError, match="no longer a number in epoch 2"):
         train.pretrain(job, tmp_path, data)
     key = content_hash([content_hash(job), data_hash("digits", data), None])
-    state = Checkpoints(checkpoint_folder(tmp_path, job.id), key).newest(torch.device("cpu"))
+    made_on = arithmetic(torch.device("cpu"), torch.float32)
+    keep = Checkpoints(checkpoint_folder(tmp_path, job.id), key, made_on)
+    state = keep.newest(torch.device("cpu"))
     assert state is not None
     assert (state["epoch"], state["step"]) == (1, 1)
     assert all(torch.isfinite(value).all() for value in state["model"].values())

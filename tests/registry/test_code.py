@@ -71,10 +71,14 @@ def hashes() -> dict[str, str]:
         ("train.py", "COLLAPSED = 1e-4", "COLLAPSED = 1e-3", set(RECIPES)),
         ("nets.py", "widths[0], 3,", "widths[0], 5,", {*RECIPES, *MEASURED}),
         ("frozen.py", "CHUNK = 500", "CHUNK = 501", MEASURED),
+        ("objectives.py", "y, cross_entropy", "y, nll_loss as cross_entropy", {"supervised"}),
+        ("steps.py", "nal import normalize", "nal import softmax as normalize", SYNTHETIC),
         ("probe.py", "std=0.01", "std=0.02", {"linear"}),
+        ("probe.py", "import cross_entropy", "import nll_loss as cross_entropy", {"linear"}),
+        ("evaluate.py", "return knn_scores(frozen, protocol)", "return frozen.embed()", MEASURED),
         ("fitting.py", "p.momentum", "0.9", {"linear", "fine_tune"}),
-        ("evaluate.py", ".topk(neighbours", ".topk(1 + neighbours", {"knn"}),
-        ("evaluate.py", "- own) / pairs", "+ own) / pairs", {"geometry"}),
+        ("knn.py", ".topk(neighbours", ".topk(1 + neighbours", {"knn"}),
+        ("geometry.py", "- own) / pairs", "+ own) / pairs", {"geometry"}),
         ("evaluate.py", '(table["rank"] <= k)', '(table["rank"] < k)', MEASURED),
         ("finetune.py", "std=0.01", "std=0.02", {"fine_tune"}),
         ("losses.py", "in-batch losses: ", "losses: ", set()),
@@ -129,3 +133,44 @@ def test_a_file_that_is_not_python_is_named_with_its_line(
     with pytest.raises(ReclaimError, match=said) as error:
         code.pretrain_code(tiny_config("dcl"))
     assert "\n" not in str(error.value)
+
+
+def test_how_imports_are_grouped_does_not_count_and_what_names_nothing_belongs_to_all(
+    edit: Callable[[str, str, str], None],
+) -> None:
+    before = hashes()
+    one, two = "import cosine_similarity", "from torch.nn.functional import cross_entropy"
+    edit("objectives.py", f"{one}, cross_entropy", f"{one}\n{two}")
+    assert hashes() == before
+    for loose in ("torch.manual_seed(0)", "torch.backends.cudnn.benchmark = True"):
+        before = hashes()
+        edit("objectives.py", "\n\n\ndef contrast", f"\n\n{loose}\n\n\ndef contrast")
+        assert {name for name, code in hashes().items() if code != before[name]} == set(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "kept"),
+    [
+        (
+            "import a.b\nimport a.c\nimport d\ndef f(): a",
+            "f",
+            ("import a.b", "import a.c", "def f"),
+        ),
+        ("from a import b, c\ndef f(): c", "f", ("from a import c", "def f")),
+        ("T = {}\nT['x'] = 1\ndef f(): T\ng()", "f", ("T = {}", "T['x'] = 1", "def f", "g()")),
+        ("x = [y for y in z]\ny = 1\nz = 2\ndef f(): x", "f", ("x = ", "y = 1", "z = 2", "def f")),
+        ("f()\ng = 1; h()\ndef f(): pass", "f", ("f()", "h()", "def f")),
+        ("a: int = 1\nb, (c, d) = a, (1, 2)\nf = d", "f", ("a: int", "b, (c, d)", "f = d")),
+    ],
+)
+def test_a_definition_brings_all_that_binds_what_it_names(
+    text: str, root: str, kept: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "module.py").write_text(text, encoding="utf-8")
+    lines = [
+        line
+        for line in code.definitions(tmp_path / "module.py", [root]).splitlines()
+        if not line.startswith(" ")
+    ]
+    assert len(lines) == len(kept)
+    assert all(line.startswith(start) for line, start in zip(lines, kept, strict=True))

@@ -199,7 +199,7 @@ def test_an_evaluation_costs_its_passes() -> None:
         assert hours is not None
         return hours * anchor.products_per_hour / per_view
 
-    assert views(linear) == pytest.approx(60_000 + 100 * 50_000, rel=0.02)
+    assert views(linear) == pytest.approx(10_000 + 100 * 50_000, rel=0.02)
     assert views(geometry) == pytest.approx(30_000, abs=anchor.products_per_hour / per_view * 0.006)
     assert views(knn) == pytest.approx(60_000, abs=anchor.products_per_hour / per_view * 0.006)
 

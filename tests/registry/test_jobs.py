@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
 
+from reclaim import cli
 from reclaim.records import (
     PLAIN,
     Config,
@@ -252,7 +255,7 @@ def test_a_run_is_verified_with_all_that_readings_ask_of_it(project: Callable[..
     trained, job = finish(plan, OTHER, results), jobs.job_of(plan, OTHER).evaluate
     own, reread = "knn", "knn-neighbours-6"
     for name, left in ((reread, [own]), (own, [])):
-        assert not jobs.verified(plan, OTHER, results)
+        assert jobs.lacking(plan, OTHER, results)
         folder = jobs.evaluation_folder(results, "simclr", OTHER.id, name)
         made = EvaluationManifest(
             run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol=name,
@@ -264,6 +267,10 @@ def test_a_run_is_verified_with_all_that_readings_ask_of_it(project: Callable[..
     assert jobs.verify("tiny") == 1
     write(folder / "metrics.json", made.model_copy(update={"run": FIRST.id}))
     assert jobs.unfinished(results, job, trained) == [own]
+    gone = {"train_images.npy": FileStamp(sha256="0" * 64, bytes=1)}
+    write(jobs.DATA / "digits/manifest.json", DATA.model_copy(update={"files": gone}))
+    with pytest.raises(ReclaimError, match="digits: its images are damaged or missing; run `recl"):
+        jobs.verify("tiny")
 
 
 def test_the_folder_of_a_reading_has_a_plain_name() -> None:
@@ -610,3 +617,52 @@ def test_an_evaluation_counts_where_its_run_is_of_the_present_code(
     for other in ({"job": "of older code"}, {"data": "of other images"}):
         write(folder / "run.json", run.model_copy(update=other))
         assert jobs.fresh(plan, results.parent) == []
+
+
+def test_an_evaluation_does_not_count_once_its_run_started_from_another_encoder(
+    project: Callable[..., Path],
+) -> None:
+    plan = plan_of(FIRST, NEXT)
+    results = project(plan)
+    finish(plan, FIRST, results)
+    trained, job = finish(plan, NEXT, results), jobs.job_of(plan, NEXT).evaluate
+    measured = EvaluationManifest(
+        run=NEXT.id, recipe=NEXT.recipe, dataset="digits", scale="tiny", seed=0, protocol="knn",
+        job=jobs.protocol_hash(job, "knn"), code="x", run_manifest=content_hash(trained),
+        metrics={"top1": 0.5}, files={},
+    )  # fmt: skip
+    folder = jobs.evaluation_folder(results, NEXT.recipe, NEXT.id, "knn")
+    write(folder / "metrics.json", measured)
+    assert jobs.fresh(plan, results.parent) == [(NEXT.id, "knn")]
+    finish(plan, FIRST, results, encoder="trained again elsewhere")
+    assert jobs.fresh(plan, results.parent) == []
+    assert jobs.stale(plan, results.parent) == {(NEXT.id, "knn"): jobs.OTHER_INIT}
+
+
+@pytest.mark.parametrize(
+    ("file", "command"), [("train.py", cli._pretrain), ("evaluate.py", cli._evaluate)]
+)
+def test_a_command_stops_if_its_code_was_edited_while_it_waited(
+    file: str, command: Callable[..., None], project: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    folder = tmp_path / "learning"
+    shutil.copytree(code.LEARNING, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "LEARNING", folder)
+    code.forget()
+
+    @contextmanager
+    def waiting(path: Path) -> Iterator[None]:
+        with (folder / file).open("a") as edited:
+            edited.write("EDITED = True\n")
+        yield
+
+    plan = plan_of(OTHER)
+    results = project(plan)
+    if command is cli._evaluate:
+        finish(plan, OTHER, results)
+    monkeypatch.setattr(jobs, "alone", waiting)
+    asked = (OTHER.id, "tiny", cli.Device.cpu)
+    with pytest.raises(ReclaimError, match="code was edited after this command began; start it"):
+        command(*asked, *([[]] if command is cli._evaluate else []))
+    code.forget()

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from reclaim.inference.replication import t_limit, varies
+from reclaim.inference.replication.estimates import t_limit, varies
 from reclaim.records import EvaluationManifest, Plan, PretrainJob, Run, read
 from reclaim.registry.extension import further
 from reclaim.registry.jobs import (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclaim.inference.replication import prediction_interval
+from reclaim.inference.replication.estimates import prediction_interval
 from reclaim.registry.jobs import committed_plan
 from tests.simulations import real_noise
 

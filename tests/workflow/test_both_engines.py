@@ -192,7 +192,11 @@ def test_a_clone_with_restored_results_is_adopted_and_stale_runs_are_not(
     fresh = clone(project, tmp_path / "clone")
     restored(project, fresh, request)
     before = same_files(project, fresh)
+    audit = fresh.folder / "results/audit.json"
+    sound = audit.read_bytes()
+    audit.write_text("of other claims")
     fresh.run(*ADOPT)
+    assert audit.read_bytes() == sound
     assert "Nothing to be done" in fresh.snakemake()
     assert fresh.repro() == ["resolve"]
     assert fresh.trained() == before

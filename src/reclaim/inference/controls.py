@@ -13,19 +13,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reclaim.inference.measurements import points
-from reclaim.inference.replication import Estimate, mean_interval, paired_difference
+from reclaim.inference.replication.estimates import Estimate, mean_interval, paired_difference
 from reclaim.records import Plan, Run
+from reclaim.registry.recipes import CONTROLS, SUPERVISED, UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNTRAINED, SUPERVISED = "untrained", "supervised"
 AGAINST = {"untrained": ("low", "high"), "start": ("start_low", "start_high"),
            "planned": ("planned_low", "planned_high")}  # fmt: skip
 GAPS = tuple(name for what, ends in AGAINST.items() for name in (f"minus_{what}", *ends))
-CONTROLS = ("raw_pixels", UNTRAINED, SUPERVISED)
 COLUMNS = (
-    "dataset", "recipe", "name", "config", "variant", "start", "protocol", "metric", "flag",
+    "dataset", "recipe", "name", "config", "variant", "start", "protocol", "metric",
     "mean", "sd", "seeds", "mean_low", "mean_high", *GAPS,
 )  # fmt: skip
 BySeed = Mapping[int, float]
@@ -40,8 +39,7 @@ def controls(measurements: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     mean's own (`mean_low`, `mean_high`). `minus_untrained` (`low`, `high`): from the random encoder
     of the same network. `minus_start` (`start_low`, `start_high`): from the encoder that it starts
     from, which `start` names. `minus_planned`: of a sweep's config, whose `variant` says what it
-    varies, from the planned one of the same recipe. `flag`: where it stands between its controls
-    (`Measured.flag`), "" for unknown.
+    varies, from the planned one of the same recipe.
     """
     import pandas as pd
 
@@ -61,8 +59,7 @@ def _rows(measured: Measured) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "dataset": run.dataset, "recipe": run.recipe, "name": name, "config": config,
                 "variant": run.variant, "start": from_what, "protocol": protocol,
-                "metric": metric, "flag": measured.flag(config, protocol, metric) or "",
-                "mean": own.mean, "sd": own.sd, "seeds": own.seeds,
+                "metric": metric, "mean": own.mean, "sd": own.sd, "seeds": own.seeds,
                 "mean_low": own.interval.low if own.interval else None,
                 "mean_high": own.interval.high if own.interval else None,
             }  # fmt: skip
@@ -141,7 +138,7 @@ class Measured:
         shared = {other: len(asked & set(self.configs[other].protocols)) for other in same}
         return max(shared, key=shared.__getitem__, default=None)
 
-    def flag(self, config: str, protocol: str, metric: str) -> str | None:
+    def control(self, config: str, protocol: str, metric: str) -> str | None:
         """Where a result stands between its controls, those of its own initialisation.
 
         `not above untrained`: not clearly above the encoder it started from; `above supervised`:

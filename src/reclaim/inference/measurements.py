@@ -95,8 +95,8 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises ReclaimError naming the file and the line: another schema version, a missing or unknown
     column, a row of a rehearsal, an empty cell, a seed or value that is no number, an accuracy
-    outside [0, 1], two rows for one run, protocol and metric, a run with two recipes, data sets,
-    seeds or code hashes.
+    outside [0, 1], two rows for one run, protocol and metric, a run with two scales, recipes,
+    data sets or seeds.
     """
     frame = parse(path)
     check_versions(path, frame)

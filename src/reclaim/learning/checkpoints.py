@@ -31,11 +31,13 @@ class Checkpoints:
     """The checkpoints of one training in a folder; those of another key are not seen.
 
     `key` is a hash of all that decides what the training learns. A run's id does not hold its
-    code, so after an edit its folder is the same.
+    code, so after an edit its folder is the same. `arithmetic` says where and in what precision it
+    learns: what was begun in one does not go on in another, which would end with other bits.
     """
 
     folder: Path
     key: str
+    arithmetic: str
 
     @property
     def paths(self) -> list[Path]:
@@ -45,7 +47,7 @@ class Checkpoints:
     def save(self, progress: int, state: State) -> Path:
         """Write a state under its progress in steps; drop older ones."""
         buffer = io.BytesIO()
-        torch.save({"key": self.key, **state}, buffer)
+        torch.save({"key": self.key, "arithmetic": self.arithmetic, **state}, buffer)
         body = buffer.getvalue()
         path = self.folder / f"{self.key[:16]}-{progress:012d}.pt"
         write_bytes(path, hashlib.sha256(body).digest() + body)
@@ -55,7 +57,10 @@ class Checkpoints:
         return path
 
     def newest(self, device: torch.device) -> State | None:
-        """The newest whole one; damaged and unreadable ones are passed over."""
+        """The newest whole one; damaged and unreadable ones are passed over.
+
+        Raises ReclaimError if that was made in another arithmetic.
+        """
         for path in reversed(self.paths):
             try:
                 data = path.read_bytes()
@@ -68,8 +73,19 @@ class Checkpoints:
             except pickle.UnpicklingError:  # whole, but none of ours: it asks for code to be run
                 continue
             if isinstance(state, dict) and state.get("key") == self.key:
+                self._check_arithmetic(path, state)
                 return state
         return None
+
+    def _check_arithmetic(self, path: Path, state: State) -> None:
+        told = str(state.get("arithmetic"))
+        made, here = (set(text.split(", ")) for text in (told, self.arithmetic))
+        if made != here:
+            there, now = (", ".join(sorted(facts)) for facts in (made - here, here - made))
+            raise ReclaimError(
+                f"{path}: made by other arithmetic (there: {there or '-'}; here: {now or '-'}), "
+                f"of which no run is mixed; go on there, or remove {self.folder} to start anew"
+            )
 
     def clear(self) -> None:
         """Remove the folder, whatever a killed process or an older code left there: it is done."""

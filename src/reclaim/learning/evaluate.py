@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
 
 from reclaim.learning.checkpoints import Checkpoints
-from reclaim.learning.device import make_deterministic, pick_device, use_one_thread
+from reclaim.learning.device import (
+    make_deterministic,
+    pick_device,
+    resolve_precision,
+    use_one_thread,
+)
 from reclaim.learning.finetune import fine_tune
-from reclaim.learning.frozen import CHUNK, Frozen, load_frozen
+from reclaim.learning.frozen import Frozen, load_frozen
+from reclaim.learning.geometry import geometry
 from reclaim.learning.gpu import memory_faults
 from reclaim.learning.images import load_images
+from reclaim.learning.knn import knn_scores
 from reclaim.learning.probe import linear_scores
+from reclaim.learning.provenance import arithmetic
 from reclaim.records import (
     EvaluateJob,
     EvaluationManifest,
@@ -50,8 +55,8 @@ def evaluate(
     """Measure a finished run by every protocol of its job; those already made are kept.
 
     A probe or fine-tuning that was cut short goes on from its newest checkpoint. Raises
-    ReclaimError if the run is not there or is not the one the plan asks for now, or memory runs
-    out.
+    ReclaimError if the run is not there or is not the one the plan asks for now, memory runs out,
+    or the checkpoint is of other arithmetic.
     """
     run = finished_run(results, pretrained, data_hash(job.dataset.name, data))
     if run is None:
@@ -82,15 +87,18 @@ def _measure(
     results: Path,
 ) -> EvaluationManifest:
     protocol, done = job.protocols[name], protocol_hash(job, name)
+    precision = pretrained.config.precision if protocol.kind == "fine_tune" else "float32"
     folder = evaluation_folder(results, job.recipe, job.id, name)
     keep = Checkpoints(
-        checkpoint_folder(results, f"{job.id}-{name}"), content_hash([done, content_hash(run)])
+        checkpoint_folder(results, f"{job.id}-{name}"),
+        content_hash([done, content_hash(run)]),
+        arithmetic(frozen.device, resolve_precision(precision, frozen.device)),
     )
     files = {}
     if isinstance(protocol, GeometryProtocol):
         metrics = geometry(frozen, protocol)
     else:
-        scores = _scores(frozen, protocol, f"{job.id} {name}", pretrained.config.precision, keep)
+        scores = _scores(frozen, protocol, f"{job.id} {name}", precision, keep)
         table = predictions(scores, frozen.images.test_labels)
         metrics = accuracies(table)
         write_bytes(folder / "predictions.parquet", table.to_parquet(index=False))
@@ -146,46 +154,3 @@ def predictions(scores: Tensor, labels: Tensor) -> pd.DataFrame:
 def accuracies(table: pd.DataFrame) -> dict[str, float]:
     """Top-1 and top-5 accuracy as fractions."""
     return {f"top{k}": float((table["rank"] <= k).mean()) for k in (1, 5)}
-
-
-def knn_scores(frozen: Frozen, protocol: KnnProtocol) -> Tensor:
-    """Votes (N, C) of the nearest training images, weighted by e^(cosine / temperature).
-
-    (Wu et al. 2018, section 3.4.)
-    """
-    embed = partial(frozen.embed, views=protocol.test_views)
-    bank = normalize(embed(frozen.images.train), dim=1)
-    queries = normalize(embed(frozen.images.test), dim=1)
-    labels = frozen.images.train_labels
-    votes = torch.zeros(len(queries), frozen.classes, device=frozen.device)
-    neighbours = min(protocol.neighbours, len(bank))
-    for start in range(0, len(queries), CHUNK):
-        near = (queries[start : start + CHUNK] @ bank.T).topk(neighbours, dim=1)
-        weight = ((near.values - 1) / protocol.temperature).exp()
-        classes = one_hot(labels[near.indices], frozen.classes).float()
-        votes[start : start + CHUNK] = torch.einsum("qn,qnc->qc", weight, classes)
-    return votes
-
-
-def geometry(frozen: Frozen, protocol: GeometryProtocol) -> dict[str, float]:
-    """Alignment and uniformity of the unit features of the test images.
-
-    alignment = E |f(x) - f(x+)|^2 over two views of an image; uniformity =
-    log E e^(-2 |f(x) - f(y)|^2) over pairs of different images.
-    (Wang & Isola 2020, section 4.1, alpha = 2 and t = 2.)
-    """
-    test = frozen.images.test
-    one, two = (
-        normalize(frozen.embed(test, protocol.views, name), dim=1) for name in ("view 1", "view 2")
-    )
-    clean = normalize(frozen.embed(test, protocol.test_views), dim=1).double()
-    total = torch.zeros((), dtype=torch.float64, device=frozen.device)
-    for start in range(0, len(clean), CHUNK):
-        squared = (2 - 2 * clean[start : start + CHUNK] @ clean.T).clamp(min=0)
-        total += (-2 * squared).exp().sum()
-    pairs = len(clean) * (len(clean) - 1)
-    own = torch.full((), float(len(clean)), dtype=torch.float64)
-    return {
-        "alignment": (one - two).square().sum(dim=1).mean().item(),
-        "uniformity": ((total.cpu() - own) / pairs).log().item(),
-    }

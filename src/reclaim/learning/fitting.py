@@ -53,10 +53,12 @@ def fit(fitting: Fitting, keep: Checkpoints) -> None:
     """Fit the model for all epochs of its protocol: SGD under cosine decay to 0, stepped once each.
 
     Cut short, it goes on from its newest checkpoint and ends with the same bits. Raises
-    ReclaimError for a loss that is no number, or a signal to stop.
+    ReclaimError for a loss that is no number, a signal to stop, or as `Checkpoints.newest`.
     """
     protocol = fitting.protocol
-    schedule = Optimiser(lr=protocol.lr)
+    schedule = Optimiser(
+        lr=protocol.lr, schedule="warmup_cosine", warmup_epochs=0, warmup_lr=0.0, final_lr=0.0
+    )
     resume(fitting, keep)
     with (
         saving(keep, fitting.name) as save,
@@ -90,7 +92,7 @@ def fit_step(fitting: Fitting, chosen: Tensor) -> Tensor:
 
 
 def resume(fitting: Fitting, keep: Checkpoints) -> None:
-    """Go on from the newest whole checkpoint, if there is one."""
+    """Go on from the newest whole checkpoint, if there is one. Raises as `Checkpoints.newest`."""
     state = keep.newest(fitting.device)
     if state is None:
         return

@@ -18,16 +18,20 @@ def linear_scores(frozen: Frozen, protocol: LinearProtocol, name: str, keep: Che
 
     Weights start as N(0, 0.01), biases at 0; SGD under cosine decay to 0, stepped once an epoch
     (Dong et al. 2024, 4.1.2, and the authors' `linear` script). Without augmentation the features
-    are computed once; `standardise` scales them to mean 0 and SD 1 over the training images;
-    with `replacement` an epoch draws images with replacement, as the authors' sampler.
+    are computed once; `standardise` scales them to mean 0 and SD 1 over the training images as
+    they are; with `replacement` an epoch draws images with replacement, as the authors' sampler.
     Raises ReclaimError as `fit`.
     """
     images, labels = frozen.images.train, frozen.images.train_labels
-    clean = frozen.embed(images, protocol.test_views, "clean")
     test = frozen.embed(frozen.images.test, protocol.test_views, "clean")
-    mean, deviation = clean.mean(dim=0), clean.std(dim=0).clamp(min=1e-6)
-    if not protocol.standardise:
-        mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
+    clean = (
+        frozen.embed(images, protocol.test_views, "clean")
+        if protocol.needs_clean
+        else test.new_empty(0, frozen.features)
+    )
+    mean, deviation = test.new_zeros(frozen.features), test.new_ones(frozen.features)
+    if protocol.standardise:
+        mean, deviation = clean.mean(dim=0), clean.std(dim=0).clamp(min=1e-6)
     layer = nn.Linear(frozen.features, frozen.classes).to(frozen.device)
     first = generator(frozen.device, frozen.seed, "probe")
     nn.init.normal_(layer.weight, std=0.01, generator=first)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import Any
 
 import torch
+
+SWITCHES = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "NVIDIA_TF32_OVERRIDE")
 
 
 def this_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
@@ -21,6 +24,18 @@ def this_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
         "precision": f"{precision}, convolutions in TF32" if _tf32(device, dtype) else precision,
         "torch": torch.__version__,
     }
+
+
+def arithmetic(device: torch.device, dtype: torch.dtype) -> str:
+    """All that is known to decide bits, in a line: what two processes of one training must share.
+
+    Beside the kind of machine, what the CPU can do, as oneDNN picks its kernels by that, and the
+    libraries' own switches.
+    """
+    abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    able = sorted(name for name, has in abilities.items() if has is True)
+    switched = [f"{name}={os.environ[name]}" for name in SWITCHES if name in os.environ]
+    return ", ".join([*this_machine(device, dtype).values(), *able, *switched])
 
 
 def _tf32(device: torch.device, dtype: torch.dtype) -> bool:

@@ -32,7 +32,7 @@ from reclaim.learning.losses import total_loss
 from reclaim.learning.nets import Model, build_model, load_encoder, projection_width
 from reclaim.learning.optimise import build_optimiser, learning_rate
 from reclaim.learning.progress import EpochProgress
-from reclaim.learning.provenance import provenance
+from reclaim.learning.provenance import arithmetic, provenance
 from reclaim.learning.twin import Twin
 from reclaim.learning.views import augment, check_ops
 from reclaim.records import (
@@ -56,7 +56,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass
 class Training:
-    """What a run is made of while it trains. `step` counts within `epoch`; both are the next."""
+    """What a run is made of while it trains. `step` counts within `epoch`; both are the next.
+
+    `began` is on this process's clock: when the training would have begun had it never been cut.
+    """
 
     config: Config
     seed: int
@@ -66,11 +69,17 @@ class Training:
     optimiser: torch.optim.Optimizer
     device: torch.device
     dtype: torch.dtype
+    began: float
     epoch: int = 0
     step: int = 0
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     curve: list[list[float]] = field(default_factory=list)
     lowest: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has trained, without what came after a checkpoint and was lost."""
+        return time.monotonic() - self.began
 
     @property
     def steps(self) -> int:
@@ -110,10 +119,10 @@ def pretrain(
     """Train a run, or return at once if a valid finished one is there.
 
     `init` is the file of the encoder that the job starts from, if it names one. A run that was cut
-    short goes on from its newest checkpoint and, on a machine of the same kind (device, precision),
-    ends with the same bits.
+    short goes on from its newest checkpoint and ends with the same bits.
     Raises ReclaimError for missing data, a batch that does not fit, a loss that is no number,
-    collapse, too little memory or a full disk; the last good checkpoint stays.
+    collapse, too little memory, a full disk, or a checkpoint of other arithmetic (device,
+    precision, torch); the last good checkpoint stays.
     """
     folder = run_folder(results, job.recipe, job.id)
     data_sha = data_hash(job.config.dataset.name, data)
@@ -123,17 +132,17 @@ def pretrain(
     use_one_thread()
     make_deterministic()
     where = pick_device(device)
-    started = time.monotonic()
     first = None if init is None else init.read_bytes()
     init_sha = None if first is None else hashlib.sha256(first).hexdigest()
     key = content_hash([content_hash(job), data_sha, init_sha])
-    keep = Checkpoints(checkpoint_folder(results, job.id), key)
+    made_on = arithmetic(where, resolve_precision(job.config.precision, where))
+    keep = Checkpoints(checkpoint_folder(results, job.id), key, made_on)
     with memory_faults(job.id), saving(keep, f"run {job.id}") as save:
         training = start(job, load_images(job.config.dataset, where, data), where, first)
         resume(training, keep)
         _train(training, job, save)
     sources = {"data": data_sha, "init": init_sha}
-    manifest = _finish(training, job, folder, sources, time.monotonic() - started)
+    manifest = _finish(training, job, folder, sources)
     keep.clear()
     return manifest
 
@@ -164,7 +173,8 @@ def start(
         twin = _placed(twin, device, dtype)
     model = _placed(model, device, dtype)
     optimiser = build_optimiser(config.optimiser, model)
-    training = Training(config, job.seed, images, model, twin, optimiser, device, dtype)
+    began = time.monotonic()
+    training = Training(config, job.seed, images, model, twin, optimiser, device, dtype, began)
     training.loss_sum = training.loss_sum.to(device)
     return training
 
@@ -334,6 +344,7 @@ def encoder_weights(training: Training) -> dict[str, Tensor]:
 def _state(training: Training, job: PretrainJob) -> State:
     _check_finite(training, job)
     return {
+        "seconds": training.seconds,
         "epoch": training.epoch,
         "step": training.step,
         "loss_sum": training.loss_sum,
@@ -346,7 +357,7 @@ def _state(training: Training, job: PretrainJob) -> State:
 
 
 def resume(training: Training, keep: Checkpoints) -> None:
-    """Go on from the newest whole checkpoint, if there is one."""
+    """Go on from the newest whole checkpoint, if there is one. Raises as `Checkpoints.newest`."""
     state = keep.newest(training.device)
     if state is None:
         return
@@ -357,6 +368,7 @@ def resume(training: Training, keep: Checkpoints) -> None:
     training.loss_sum.copy_(state["loss_sum"])
     training.epoch, training.step = state["epoch"], state["step"]
     training.curve = state["curve"]
+    training.began -= state["seconds"]
     training.lowest = {name: value.cpu() for name, value in state["lowest"].items()}
 
 
@@ -365,7 +377,6 @@ def _finish(
     job: PretrainJob,
     folder: Path,
     sources: Mapping[str, str | None],
-    seconds: float,
 ) -> RunManifest:
     """Write what the run leaves, the manifest last: until then an older one fits no file."""
     _check_finite(training, job)
@@ -377,7 +388,7 @@ def _finish(
     write_text(folder / "curve.csv", "epoch,loss,lr\n" + rows)
     write_text(folder / "config.json", canonical(job) + "\n")
     views = training.views * training.steps * training.config.epochs
-    where = provenance(training.device, training.dtype, views, seconds)
+    where = provenance(training.device, training.dtype, views, training.seconds)
     write_text(folder / "provenance.json", canonical(where) + "\n")
     names = (*ENCODERS.values(), "curve.csv", "config.json")
     manifest = RunManifest(

@@ -22,8 +22,9 @@ from reclaim.records import (
     write_bytes,
     write_text,
 )
-from reclaim.registry.certify import PROVENANCE
 from reclaim.registry.jobs import (
+    PROVENANCE,
+    check_unedited,
     drop_checkpoints,
     evaluation_folder,
     init_path,
@@ -46,6 +47,7 @@ def train_again(
             redirect_stderr(log),
             gpu_for(job.id, mib, device),
         ):
+            check_unedited(job)
             return pretrain(job, apart, data, device, init_path(results, job))
     except ReclaimError as error:
         return error
@@ -66,6 +68,7 @@ def measure_again(
     """
     try:
         with _log(f"{job.id}-evaluate", apart).open("w") as log, redirect_stderr(log):
+            check_unedited(job)
             _copy_run(pretrained, results, apart)
             with gpu_for(job.id, mib, device):
                 where = pick_device(device)
@@ -97,8 +100,8 @@ def _drop_of_elsewhere(job: EvaluateJob, apart: Path, made: Mapping[str, str]) -
         return
     if note.parent.is_dir():
         shutil.rmtree(note.parent)
-    for kind in job.protocols:
-        drop_checkpoints(apart, f"{job.id}-{kind}")
+    for protocol in job.protocols:
+        drop_checkpoints(apart, f"{job.id}-{protocol}")
     write_text(note, text)
 
 

@@ -38,11 +38,10 @@ BUNDLE, TABLE, VERDICTS = "bundle.json", "measurements.csv", "verdicts.json"
 WHERE_THERE = ("plan.json", "seeds_wanted.json")  # seeds added to the plan, and those to add
 LOCK = Path("envs/requirements.lock")
 BESIDE = (
-    BUNDLE, "benchmarks", "checkpoints", "curves.csv", "jobs", "logs", "recertify", "report.html",
-    "summary.json",
+    BUNDLE, jobs.RECERTIFY, "benchmarks", "checkpoints", "curves.csv", "jobs", "logs",
+    "report.html", "summary.json",
 )  # fmt: skip
 """What lies in the same folder and is no evidence."""
-PROVENANCE = "provenance.json"
 ADDED = "added"
 DEEPEST = 8  # folders within folders: evidence has four, and links may lead in a circle
 Runs = dict[str, RunManifest]
@@ -91,16 +90,16 @@ def _manifests(folder: Path) -> tuple[Runs, Evaluations]:
     """What a table of measurements was made of, by the folder it lies in."""
     runs: Runs = {}
     measured: Evaluations = {}
-    for recipe, run, kind in sorted(_rows(folder / TABLE)):
+    for recipe, run, protocol in sorted(_rows(folder / TABLE)):
         place = jobs.run_folder(Path(), recipe, run).as_posix()
         made = read(folder / place / "run.json", RunManifest, "train the run again")
-        where = jobs.evaluation_folder(Path(), recipe, run, kind).as_posix()
+        where = jobs.evaluation_folder(Path(), recipe, run, protocol).as_posix()
         path = folder / where / "metrics.json"
         found = read(path, EvaluationManifest, "evaluate the run again")
         if found.run_manifest != content_hash(made):
             raise ReclaimError(f"{path}: not of the run that is there; evaluate the run again")
         said = made.recipe, made.id, found.recipe, found.run, found.protocol
-        if said != (recipe, run, recipe, run, kind):
+        if said != (recipe, run, recipe, run, protocol):
             raise ReclaimError(f"{path}: it or its run is of another place; get it again")
         runs[place], measured[where] = made, found
     return runs, measured
@@ -256,7 +255,7 @@ def _found(folder: Path, below: str = "") -> Iterator[str]:
 
 
 def _is_beside(name: str) -> bool:
-    return name.partition("/")[0] in BESIDE or name.endswith(f"/{PROVENANCE}")
+    return name.partition("/")[0] in BESIDE or name.endswith(f"/{jobs.PROVENANCE}")
 
 
 def _change(folder: Path, name: str, given: FileStamp) -> str:
@@ -312,6 +311,6 @@ def _present_codes(plan: Plan) -> dict[str, str]:
     for run in plan.runs:
         job = jobs.job_of(plan, run)
         code[jobs.run_folder(Path(), run.recipe, run.id).as_posix()] = job.pretrain.code
-        for kind, hashed in job.evaluate.code.items():
-            code[jobs.evaluation_folder(Path(), run.recipe, run.id, kind).as_posix()] = hashed
+        for protocol, hashed in job.evaluate.code.items():
+            code[jobs.evaluation_folder(Path(), run.recipe, run.id, protocol).as_posix()] = hashed
     return code

@@ -40,7 +40,6 @@ from reclaim.registry import jobs
 
 CERTIFICATE = "certificate-"
 LEARNED = (*jobs.ENCODERS.values(), "curve.csv")
-PROVENANCE = "provenance.json"
 MADE_ON = ("device", "precision", "torch")
 
 
@@ -130,7 +129,7 @@ def _read_run(folder: Path) -> OldRun | None:
 def made_on(folder: Path) -> dict[str, str]:
     """The device, precision and torch of a folder's provenance; empty where it does not say."""
     try:
-        said = json.loads((folder / PROVENANCE).read_bytes())
+        said = json.loads((folder / jobs.PROVENANCE).read_bytes())
         return {name: str(said[name]) for name in MADE_ON}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -162,7 +161,7 @@ def carry_run(stale: StaleRun, witness: RunManifest, results: Path) -> bool:
     with jobs.alone_with(results, job.id, old.manifest.id):
         if old_run(job, results) != old:
             return False
-        _copy(old.folder, folder, [*old.manifest.files, PROVENANCE])
+        _copy(old.folder, folder, [*old.manifest.files, jobs.PROVENANCE])
         certificate = _certify(
             folder, old.manifest, job=job.model_dump(mode="json"),
             carried_id=old.manifest.id, witness=witness.id, made_on=dict(old.made_on),
@@ -180,7 +179,7 @@ class StaleEvaluation:
     """An evaluation of a valid run that is not as its present job asks for."""
 
     job: EvaluateJob
-    kind: str
+    protocol: str
     run: RunManifest
     folder: Path
     old: EvaluationManifest
@@ -189,8 +188,8 @@ class StaleEvaluation:
     @property
     def kin(self) -> str:
         """All that made it, but for the run that it measured."""
-        protocol = content_hash(self.job.protocols[self.kind])
-        return content_hash([self.old.code, protocol, dict(self.made_on)])
+        asked = content_hash(self.job.protocols[self.protocol])
+        return content_hash([self.old.code, asked, dict(self.made_on)])
 
     def unlike(self, witness: EvaluationManifest, made_on: Mapping[str, str]) -> str:
         """Why a witness made there does not vouch for it; nothing where every image is the same."""
@@ -211,29 +210,29 @@ def stale_evaluations(
         trained = jobs.finished_run(results, job.pretrain, jobs.data_hash(run.dataset, data))
         if trained is None:
             continue
-        for kind in jobs.unfinished(results, job.evaluate, trained):
-            old = _old_evaluation(job.evaluate, kind, folder, results)
+        for protocol in jobs.unfinished(results, job.evaluate, trained):
+            old = _old_evaluation(job.evaluate, protocol, folder, results)
             if old is not None:
                 yield job.pretrain, old
 
 
 def _old_evaluation(
-    job: EvaluateJob, kind: str, folder: Path, results: Path
+    job: EvaluateJob, protocol: str, folder: Path, results: Path
 ) -> StaleEvaluation | None:
     """What an older code measured of this run, under the run's present name or an older one."""
     run = _read_run(folder)
     if run is None:
         return None
     for name in dict.fromkeys((job.id, *run.before.values())):
-        place = jobs.evaluation_folder(results, job.recipe, name, kind)
+        place = jobs.evaluation_folder(results, job.recipe, name, protocol)
         try:
             old = read(place / "metrics.json", EvaluationManifest, "evaluate again")
         except ReclaimError:
             continue
-        asked = {"id": old.run, "code": {kind: old.code}}
-        same = old.job == content_hash(jobs.part_of(job, [kind]).model_copy(update=asked))
+        asked = {"id": old.run, "code": {protocol: old.code}}
+        same = old.job == content_hash(jobs.part_of(job, [protocol]).model_copy(update=asked))
         if same and old.run_manifest in run.before and stamps_hold(place, old.files):
-            return StaleEvaluation(job, kind, run.manifest, place, old, run.made_on)
+            return StaleEvaluation(job, protocol, run.manifest, place, old, run.made_on)
     return None
 
 
@@ -244,23 +243,23 @@ def carry_evaluation(
 
     `witness` is None where its code is the same: then the run's certificate says enough.
     """
-    job, old, kind = stale.job, stale.old, stale.kind
-    folder = jobs.evaluation_folder(results, job.recipe, job.id, kind)
+    job, old, protocol = stale.job, stale.old, stale.protocol
+    folder = jobs.evaluation_folder(results, job.recipe, job.id, protocol)
     with jobs.alone_with(results, job.id, old.run):
         run = jobs.run_folder(results, job.recipe, job.id)
-        if _old_evaluation(job, kind, run, results) != stale:
+        if _old_evaluation(job, protocol, run, results) != stale:
             return False
         _copy(stale.folder, folder, list(old.files))
         certificate = {}
         if witness is not None:
             certificate = _certify(folder, old, witness=witness.run, made_on=dict(stale.made_on))
         update = {
-            "run": job.id, "job": jobs.protocol_hash(job, kind),
-            "code": job.code[kind], "run_manifest": content_hash(stale.run),
+            "run": job.id, "job": jobs.protocol_hash(job, protocol),
+            "code": job.code[protocol], "run_manifest": content_hash(stale.run),
             "files": {**old.files, **certificate},
         }  # fmt: skip
         write(folder / "metrics.json", old.model_copy(update=update))
-        jobs.drop_checkpoints(results, f"{job.id}-{kind}")
+        jobs.drop_checkpoints(results, f"{job.id}-{protocol}")
         _renew_benchmarks(results, job.id)
     return True
 

@@ -23,7 +23,6 @@ from reclaim.records import (
     ReclaimError,
     Run,
     RunManifest,
-    WeightsManifest,
     read,
     stamp,
     stamps_hold,
@@ -92,9 +91,9 @@ def leftovers(plan: Plan, results: Path = jobs.RESULTS, data: Path = jobs.DATA) 
         *_named_by_run(runs, folder),
         *_temporary(folder),
     ]
-    if (folder / "recertify").is_dir():
+    if (folder / jobs.RECERTIFY).is_dir():
         why = "trained again to certify other runs"
-        found.append(Leftover(folder / "recertify", why, jobs.RECERTIFY))
+        found.append(Leftover(folder / jobs.RECERTIFY, why, jobs.RECERTIFY))
     paths = {left.path for left in found}
     return sorted(
         (left for left in found if not paths & set(left.path.parents)), key=lambda left: left.path
@@ -146,20 +145,10 @@ def _from_another(folder: Path, job: PretrainJob, made: RunManifest) -> bool:
 
     One that is damaged counts as what its manifest says; without a manifest it denies nothing.
     """
-    if job.init is None:
+    first = jobs.init_path(folder, job)
+    if first is None or not first.is_file() or stamp(first).sha256 == made.init:
         return False
-    path = jobs.init_manifest(folder, job.init)
-    first = path.parent / jobs.ENCODERS["last"]
-    if not first.is_file() or stamp(first).sha256 == made.init:
-        return False
-    kind: type[RunManifest] | type[WeightsManifest] = (
-        WeightsManifest if jobs.is_fetched(job.init) else RunManifest
-    )
-    try:
-        said = read(path, kind, "").files.get(first.name)
-    except ReclaimError:
-        return False
-    return said is not None and said.sha256 != made.init
+    return jobs.said_of_init(folder, job) not in (None, made.init)
 
 
 def _has_encoders(folder: Path, run: Run) -> bool:

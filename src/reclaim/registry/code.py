@@ -1,8 +1,9 @@
 """Which code a result depends on, as a hash: comments and docstrings do not count.
 
 A run depends on the training core, whole, and on the definitions that its row names: the
-pairing, the steps, the loss, and whatever those call in their own file. So editing one step
-makes stale the runs that use it and no others, and editing one protocol its own measurements.
+pairing, the steps, the loss, and whatever those call or import in their own file. So editing one
+step makes stale the runs that use it and no others, and editing one kind of evaluation its own
+measurements.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ LEARNING = Path(__file__).parents[1] / "learning"
 SHARED = ("data/subset.py", "device.py", "images.py", "nets.py", "optimise.py", "views.py")
 CORE = (*SHARED, "train.py")
 MEASURES = {
-    "linear": {"probe.py": "linear_scores", "fitting.py": "fit"},
-    "knn": {"evaluate.py": "knn_scores"},
-    "geometry": {"evaluate.py": "geometry"},
-    "fine_tune": {"finetune.py": "fine_tune", "fitting.py": "fit"},
+    "linear": ("probe.py", "fitting.py"),
+    "knn": ("knn.py",),
+    "geometry": ("geometry.py",),
+    "fine_tune": ("finetune.py", "fitting.py"),
 }
-EVERY_MEASURE = ("predictions", "accuracies")
 
 
 def pretrain_code(config: Config) -> str:
@@ -42,9 +42,12 @@ def pretrain_code(config: Config) -> str:
 
 def evaluate_code(kind: str) -> str:
     """The hash of all code that decides what one kind of protocol measures."""
-    named = {file: {measure} for file, measure in MEASURES[kind].items()}
-    named["evaluate.py"] = named.get("evaluate.py", set()) | set(EVERY_MEASURE)
-    return content_hash({**_parts(named), **whole((*SHARED, "frozen.py"))})
+    return content_hash(whole((*SHARED, "evaluate.py", "frozen.py", *MEASURES[kind])))
+
+
+def forget() -> None:
+    """Look at the files again: this process may have read them before it waited for others."""
+    _stripped.cache_clear()
 
 
 def _parts(named: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -59,33 +62,50 @@ def whole(names: Sequence[str]) -> dict[str, str]:
 def definitions(path: Path, roots: Iterable[str]) -> str:
     """The named top-level definitions of a module and those they refer to, as normal source text.
 
+    An import defines the name it binds; a statement that names nothing belongs to all.
     Raises ReclaimError if the module does not define a root, or is not Python.
     """
-    nodes = _top_level(path)
+    nodes, always = _top_level(path)
     missing = sorted(set(roots) - set(nodes))
     if missing:
         raise ReclaimError(
             f"{path}: defines no {missing[0]!r}, which a recipe of the plan names; add it, or run "
             "`reclaim plan` after mending the recipe"
         )
-    wanted, open_names = set(roots), list(roots)
-    while open_names:
-        fresh = (_names(nodes[open_names.pop()]) & set(nodes)) - wanted
-        wanted |= fresh
-        open_names += sorted(fresh)
-    return "\n".join(_text(node) for name, node in nodes.items() if name in wanted)
+    wanted: list[ast.stmt] = []
+    waiting = [*always, *(node for name in sorted(roots) for node in nodes[name])]
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted:
+            wanted.append(node)
+            waiting += [used for name in _names(node) for used in nodes.get(name, ())]
+    return "\n".join(_text(node) for node in _stripped(path).body if node in wanted)
 
 
-def _top_level(path: Path) -> dict[str, ast.stmt]:
-    nodes: dict[str, ast.stmt] = {}
+def _top_level(path: Path) -> tuple[dict[str, list[ast.stmt]], list[ast.stmt]]:
+    """A module's statements by the names they bind, and those that bind none."""
+    nodes: dict[str, list[ast.stmt]] = {}
+    always: list[ast.stmt] = []
     for node in _stripped(path).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            nodes[node.name] = node
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            named = (part for target in targets for part in ast.walk(target))
-            nodes |= {part.id: node for part in named if isinstance(part, ast.Name)}
-    return nodes
+        names = _bound(node)
+        for name in names:
+            nodes.setdefault(name, []).append(node)
+        always += [] if names else [node]
+    return nodes, always
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a definition, an assignment or an import binds."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if not isinstance(node, ast.Assign | ast.AnnAssign):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    parts = (part for target in targets for part in ast.walk(target))
+    named = (part for part in parts if isinstance(part, ast.Name))
+    return [part.id for part in named if isinstance(part.ctx, ast.Store)]
 
 
 @cache
@@ -100,7 +120,10 @@ def _text(node: ast.AST) -> str:
 
 @cache
 def _stripped(path: Path) -> ast.Module:
-    """A module without its docstrings. Raises ReclaimError for a file that is not Python."""
+    """A module without its docstrings, each name imported by a statement of its own.
+
+    Raises ReclaimError for a file that is not Python.
+    """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -112,4 +135,14 @@ def _stripped(path: Path) -> ast.Module:
             node, clean=False
         ):
             node.body = node.body[1:] or [ast.Pass()]
+    tree.body = [single for node in tree.body for single in _single(node)]
     return tree
+
+
+def _single(node: ast.stmt) -> list[ast.stmt]:
+    """A statement, or an import of several names as one import each."""
+    if isinstance(node, ast.Import):
+        return [ast.Import([alias]) for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [ast.ImportFrom(node.module, [alias], node.level) for alias in node.names]
+    return [node]

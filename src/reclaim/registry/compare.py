@@ -28,9 +28,9 @@ from reclaim.records import (
     read,
 )
 from reclaim.registry.bundle import ADDED, check
-from reclaim.registry.certify import CERTIFICATE
+from reclaim.registry.certify import CERTIFICATE, LEARNED
 from reclaim.registry.claims.text import read_yaml
-from reclaim.registry.jobs import ENCODERS, committed_plan, evaluation_folder
+from reclaim.registry.jobs import committed_plan, evaluation_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,9 +64,9 @@ class Measured:
     manifest: RunManifest
     evaluations: Mapping[str, EvaluationManifest]
 
-    def folder_of(self, kind: str) -> Path:
+    def folder_of(self, protocol: str) -> Path:
         """Where an evaluation lies."""
-        return evaluation_folder(self.folder, self.manifest.recipe, self.manifest.id, kind)
+        return evaluation_folder(self.folder, self.manifest.recipe, self.manifest.id, protocol)
 
 
 def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
@@ -159,9 +159,9 @@ def _runs(folder: Path, bundle: Bundle) -> dict[str, Measured]:
     for name in bundle.files:
         *place, last = name.split("/")
         if last == "metrics.json":
-            _, recipe, run, kind = place
+            _, recipe, run, protocol = place
             found = read(folder / name, EvaluationManifest, REMEDY)
-            evaluations.setdefault(f"{recipe}/{run}", {})[kind] = found
+            evaluations.setdefault(f"{recipe}/{run}", {})[protocol] = found
         elif last == "run.json":
             runs["/".join(place[1:])] = read(folder / name, RunManifest, REMEDY)
     return {place: Measured(folder, run, evaluations.get(place, {})) for place, run in runs.items()}
@@ -172,7 +172,8 @@ def _judged(ours: Measured, theirs: Measured, budget: Budget) -> tuple[Word, str
         return "different", f"measured by {alone[0]} in one of them alone"
     gaps = sorted(_gaps(ours, theirs, budget), key=lambda gap: -gap.share)
     if gaps:
-        return (WORDS[2] if gaps[0].share > 1 else WORDS[1]), str(gaps[0])
+        beyond = gaps[0].share > 1
+        return "different" if beyond else "same within the drift budget", str(gaps[0])
     if _same_bits(ours, theirs):
         return "same", "bit for bit"
     return "same within the drift budget", "other bits, and every metric the same"
@@ -218,16 +219,13 @@ def _gaps(ours: Measured, theirs: Measured, budget: Budget) -> Iterator[Gap]:
 
 def _same_bits(ours: Measured, theirs: Measured) -> bool:
     """Whether encoders, curve and per-image predictions are the same."""
-    learned = [
-        [side.manifest.files.get(name) for name in (*ENCODERS.values(), "curve.csv")]
-        for side in (ours, theirs)
-    ]
+    learned = [[side.manifest.files.get(name) for name in LEARNED] for side in (ours, theirs)]
     return learned[0] == learned[1] and all(
-        _same_predictions(ours, theirs, kind) for kind in ours.evaluations
+        _same_predictions(ours, theirs, protocol) for protocol in ours.evaluations
     )
 
 
-def _same_predictions(ours: Measured, theirs: Measured, kind: str) -> bool:
+def _same_predictions(ours: Measured, theirs: Measured, protocol: str) -> bool:
     """Whether the tables are the same; another version of the library may write other bytes.
 
     That a change of code was certified on one side is no difference.
@@ -235,7 +233,7 @@ def _same_predictions(ours: Measured, theirs: Measured, kind: str) -> bool:
     first, second = (
         {
             name: file
-            for name, file in side.evaluations[kind].files.items()
+            for name, file in side.evaluations[protocol].files.items()
             if not name.startswith(CERTIFICATE)
         }
         for side in (ours, theirs)
@@ -245,8 +243,8 @@ def _same_predictions(ours: Measured, theirs: Measured, kind: str) -> bool:
     if set(first) != set(second):
         return False
     return all(
-        _predictions(ours.folder_of(kind) / name).equals(
-            _predictions(theirs.folder_of(kind) / name)
+        _predictions(ours.folder_of(protocol) / name).equals(
+            _predictions(theirs.folder_of(protocol) / name)
         )
         for name in first
     )

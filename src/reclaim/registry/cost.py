@@ -262,9 +262,10 @@ def _evaluated(config: Config, protocol: Protocol) -> int:
     if isinstance(protocol, FineTuneProtocol):
         return 3 * protocol.epochs * train * forward(protocol.views) + test * clean
     once = (train + test) * clean
-    if isinstance(protocol, LinearProtocol) and protocol.views:
-        return once + protocol.epochs * train * forward(protocol.views)
-    return once
+    if not isinstance(protocol, LinearProtocol) or not protocol.views:
+        return once
+    learned = protocol.epochs * train * forward(protocol.views)
+    return learned + (once if protocol.needs_clean else test * clean)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -328,5 +329,8 @@ def _evaluating(config: Config, protocol: Protocol) -> int:
         work = of_model(config.network, dataset.channels, view, dataset.classes)
         number = NUMBER.get(config.precision, 4)
         return 4 * 3 * work.weights + _backward(protocol.batch, work, number)
-    kept = 2 * 4 * features * sum(images(dataset))
+    train, test = images(dataset)
+    if isinstance(protocol, LinearProtocol) and not protocol.needs_clean:
+        train = 0
+    kept = 2 * 4 * features * (train + test)
     return 4 * (encoder.weights + 3 * CHUNK * encoder.largest) + kept

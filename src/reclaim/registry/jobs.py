@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reclaim.records import (
+    PAPER,
     PLAIN,
     REHEARSAL,
     DataManifest,
@@ -29,6 +30,7 @@ from reclaim.records import (
     Run,
     RunManifest,
     SeedsWanted,
+    WeightsManifest,
     content_hash,
     did_you_mean,
     read,
@@ -37,9 +39,9 @@ from reclaim.records import (
     stamps_hold,
     write_text_if_changed,
 )
-from reclaim.registry.code import evaluate_code, pretrain_code
+from reclaim.registry.code import evaluate_code, forget, pretrain_code
 from reclaim.registry.extension import extend, further
-from reclaim.registry.rehearsal import REHEARSED, rehearse
+from reclaim.registry.rehearsal import rehearse
 from reclaim.registry.weights import stored_weights
 
 PLANS = Path("workflow/plans")
@@ -51,7 +53,8 @@ EVALUATIONS = {"evaluate": ("linear", "knn", "geometry"), "fine_tune": ("fine_tu
 """The kinds of protocol by the job that measures them: editing one job's code leaves the other."""
 KEEPING = ("linear", "fine_tune")  # the kinds that go on from a checkpoint: those that take long
 REREAD = "reread"  # the job that measures by what other readings of a paper change in protocols
-RECERTIFY = "recertify"  # what carries runs over a change of code has a lock as a run has one
+RECERTIFY = "recertify"  # the lock and the folder of what carries runs over a change of code
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def committed_plan(scale: str, sweeps: bool = False) -> Plan:
     That of the scale `rehearsal` is made here. Raises ReclaimError for a scale that has none.
     """
     if scale == REHEARSAL:
-        return rehearse(committed_plan(REHEARSED, sweeps))
+        return rehearse(committed_plan(PAPER, sweeps))
     known = planned_scales()
     if scale not in known:
         if not PLANS.is_dir():
@@ -143,8 +146,8 @@ def extend_plan(scale: str, seeds: int | None = None, results: Path = RESULTS) -
 
     Readings that are not among the runs yet come first, alone: seeds that are added as well would
     turn every interval of the scale into a sequence. With `seeds` every config that an open claim
-    needs gets so many in all instead. Raises ReclaimError for verdicts that are not there or speak
-    about other configs than are planned.
+    needs gets so many in all instead, once no reading is left. Raises ReclaimError for verdicts
+    that are not there or speak about other configs than are planned.
     """
     remedy = f"run `reclaim judge --scale {scale}`"
     path = results / scale / "seeds_wanted.json"
@@ -519,6 +522,20 @@ def init_path(results: Path, job: PretrainJob) -> Path | None:
     return init_manifest(results, job.init).parent / ENCODERS["last"]
 
 
+def said_of_init(results: Path, job: PretrainJob) -> str | None:
+    """The sha256 of the encoder that a run starts from, as its manifest says; None for unknown."""
+    if job.init is None:
+        return None
+    kind: type[RunManifest] | type[WeightsManifest] = (
+        WeightsManifest if is_fetched(job.init) else RunManifest
+    )
+    try:
+        said = read(init_manifest(results, job.init), kind, "").files.get(ENCODERS["last"])
+    except ReclaimError:
+        return None
+    return said.sha256 if said else None
+
+
 def check_init(plan: Plan, job: PretrainJob, results: Path, data: Path = DATA) -> None:
     """See that the encoder which a run starts from is there, whole and of the present code.
 
@@ -548,6 +565,14 @@ def data_hash(name: str, root: Path = DATA) -> str:
     return content_hash({file: stamp.sha256 for file, stamp in manifest.files.items()})
 
 
+def check_images(name: str, root: Path = DATA) -> None:
+    """See that the stored arrays are whole. Raises ReclaimError that says how to get them."""
+    remedy = f"run `reclaim fetch data {name}`"
+    manifest = read(root / name / "manifest.json", DataManifest, remedy)
+    if not stamps_hold(root / name, manifest.files):
+        raise ReclaimError(f"{root / name}: its images are damaged or missing; {remedy}")
+
+
 def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | None:
     """The manifest of a run that this very job made from these data, every file still whole.
 
@@ -563,6 +588,24 @@ def finished_run(results: Path, job: PretrainJob, data: str) -> RunManifest | No
         return None
     said, asked = (manifest.id, manifest.job, manifest.data), (job.id, content_hash(job), data)
     return manifest if said == asked and stamps_hold(folder, manifest.files) else None
+
+
+def check_unedited(job: PretrainJob | EvaluateJob) -> None:
+    """See that the code is still what the job was made for, once a process has loaded it.
+
+    It may have waited for a lock, and what was edited meanwhile would count as the code before.
+    Raises ReclaimError.
+    """
+    forget()
+    now = (
+        pretrain_code(job.config)
+        if isinstance(job, PretrainJob)
+        else {name: evaluate_code(protocol.kind) for name, protocol in job.protocols.items()}
+    )
+    if now != job.code:
+        raise ReclaimError(
+            f"run {job.id}: the code was edited after this command began; start it again"
+        )
 
 
 def protocol_hash(job: EvaluateJob, name: str) -> str:
@@ -617,16 +660,20 @@ def _standing(plan: Plan, results: Path) -> Iterator[tuple[tuple[str, str], str]
         if run.id not in there:
             continue
         job, path = job_of(plan, run), run_folder(results / plan.scale, run.recipe, run.id)
-        trained = None
+        trained, of_run = None, why_stale(None, job.pretrain)
         if (path / "run.json").is_file():
             trained = read(path / "run.json", RunManifest, "train the run again")
-        of_run = why_stale(trained, job.pretrain)
+            other = said_of_init(results / plan.scale, job.pretrain) not in (None, trained.init)
+            of_run = why_stale(trained, job.pretrain) or OTHER_INIT * other
         for name in job.evaluate.protocols:
             file = evaluation_folder(results / plan.scale, run.recipe, run.id, name)
             if (file / "metrics.json").is_file():
                 made = read(file / "metrics.json", EvaluationManifest, "evaluate the run again")
                 why = of_run or why_measured_anew(made, job.evaluate, name, trained)
                 yield (run.id, name), why
+
+
+OTHER_INIT = "trained from another encoder than is there now"
 
 
 def why_stale(run: RunManifest | None, job: PretrainJob) -> str:
@@ -643,11 +690,11 @@ def why_stale(run: RunManifest | None, job: PretrainJob) -> str:
 
 
 def why_measured_anew(
-    made: EvaluationManifest, job: EvaluateJob, kind: str, run: RunManifest | None
+    made: EvaluationManifest, job: EvaluateJob, protocol: str, run: RunManifest | None
 ) -> str:
     """What makes an evaluation another than its job asks for; nothing where it is the same."""
-    if made.job != protocol_hash(job, kind):
-        other = made.code != job.code[kind]
+    if made.job != protocol_hash(job, protocol):
+        other = made.code != job.code[protocol]
         return "measured by other code" if other else "measured as another plan asked"
     of_this = run is not None and made.run_manifest == content_hash(run)
     return "" if of_this else "measured before the run was trained again"
@@ -656,25 +703,24 @@ def why_measured_anew(
 def verify(scale: str, results: Path = RESULTS, sweeps: bool = False) -> int:
     """The number of runs of a plan, all of them finished, whole and of the present code.
 
-    Raises ReclaimError that counts the others and names the first: nothing stale is blessed.
+    Raises ReclaimError that counts the others and names the first: nothing stale is blessed. And
+    for images or fetched weights that are not whole.
     """
     plan = read_plan(scale, sweeps, results)
-    stale = [
-        run.id for run in plan.runs if not verified(plan, run, results / scale, results / DATA.name)
-    ]
-    if stale:
+    data = results / DATA.name
+    for name in dict.fromkeys(run.dataset for run in plan.runs):
+        check_images(name, data)
+    for run in {run.init: run for run in plan.runs if is_fetched(run.init or "")}.values():
+        check_init(plan, job_of(plan, run).pretrain, results / scale, data)
+    found = [run.id for run in plan.runs if lacking(plan, run, results / scale, data)]
+    if found:
         also = " sweeps=true" if sweeps else ""
         raise ReclaimError(
-            f"{results / scale}: {len(stale)} of {len(plan.runs)} runs are missing, damaged or of "
-            f"other code, the first {stale[0]}; run "
+            f"{results / scale}: {len(found)} of {len(plan.runs)} runs are missing, damaged or of "
+            f"other code, the first {found[0]}; run "
             f"`snakemake --cores all --config scale={scale}{also}`"
         )
     return len(plan.runs)
-
-
-def verified(plan: Plan, run: Run, results: Path, data: Path = DATA) -> bool:
-    """Whether a run and all its evaluations are finished, whole and of the present code."""
-    return not lacking(plan, run, results, data)
 
 
 def lacking(plan: Plan, run: Run, results: Path, data: Path = DATA) -> list[str]:

@@ -68,8 +68,8 @@ class Scale(Artifact):
     open. The recipes of `besides` run whether or not a claim asks for them: on every data set
     (`every`), or on those of one paper. With `readings` the other readings that papers give these
     claims' runs are planned too: with the sweeps, or as further measurements of the planned runs.
-    `inits` names fetched weights for a recipe that others
-    start from; without an entry they start from that recipe's run of their own seed.
+    `inits` names fetched weights for a recipe that others start from; without an entry they start
+    from that recipe's run of their own seed.
     """
 
     scale: str

@@ -119,7 +119,6 @@ class Recipe:
     summary: str
     terms: tuple[TermRow, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
-    control: bool = False
     online: Sees = "together"
     network: Mapping[str, str | bool] = field(default_factory=dict)
     twin: Mapping[str, str | bool] | None = None
@@ -199,14 +198,18 @@ RECIPES = {
         "mined positives, as the authors' file runs (Dong et al. 2023)", soft=False, raw=True
     ),
     "psm_soft": _psm("mined positives, softly weighed (Dong et al. 2023)", soft=True, raw=False),
-    "untrained": Recipe("a random encoder", control=True),
+    "untrained": Recipe("a random encoder"),
     "raw_pixels": Recipe(
-        "no encoder: the pixels themselves", control=True, network={"arch": "pixels"}
+        "no encoder: the pixels themselves", network={"arch": "pixels"}
     ),
     "supervised": Recipe(
-        "the same network and budget, with labels", (TermRow(None, loss="classify"),), control=True
+        "the same network and budget, with labels", (TermRow(None, loss="classify"),)
     ),
 }  # fmt: skip
+
+UNTRAINED, SUPERVISED = "untrained", "supervised"
+CONTROLS = ("raw_pixels", UNTRAINED, SUPERVISED)
+"""The recipes that every other is shown beside, in that order."""
 
 
 def recipe(name: str) -> Recipe:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reclaim.records import (
+    PAPER,
     REHEARSAL,
     Config,
     Dataset,
@@ -29,7 +30,6 @@ from reclaim.records import (
 from reclaim.registry.cost import MIB, cost, memory
 from reclaim.registry.datasets import DATASETS
 
-REHEARSED = "paper"  # the scale that has a rehearsal
 EPOCHS = 2  # of one step: the end of an epoch, and mixing that starts later, are rehearsed too
 MEMORY_MIB = 12 * 1024  # two runs at once on a machine of 24 GiB
 TEST_BATCH = 8
@@ -76,9 +76,9 @@ def rehearse(plan: Plan, batch: int | None = None, images: int | None = None) ->
 
 def rehearsal_of(scale: str) -> str:
     """The scale that rehearses another. Raises ReclaimError for one that needs no rehearsal."""
-    if scale != REHEARSED:
+    if scale != PAPER:
         raise ReclaimError(
-            f"scale {scale!r} has no rehearsal, it runs as it is; only {REHEARSED!r} has one"
+            f"scale {scale!r} has no rehearsal, it runs as it is; only {PAPER!r} has one"
         )
     return REHEARSAL
 

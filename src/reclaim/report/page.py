@@ -11,19 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reclaim import records
-from reclaim.records import Noise, Verdict, Verdicts
+from reclaim.records import PAPER, Noise, Verdict, Verdicts
 from reclaim.registry.claims import Paper, StatementClaim, Table, ValueClaim
 from reclaim.registry.datasets import DATASETS
+from reclaim.registry.recipes import CONTROLS
 from reclaim.report import numbers, plots
 from reclaim.report.details import deciding_p, details, ranged
-from reclaim.report.standing import (
-    CONTROLS,
-    PAPER_SCALE,
-    flagged,
-    recipe_order,
-    standing,
-    tally,
-)
+from reclaim.report.standing import flagged, recipe_order, standing, tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,10 +86,10 @@ def render(
     recipes = recipe_order(list(quality["recipe"].unique()), verdicts)
     rows = value_rows(verdicts, papers)
     datasets = list(quality["dataset"].unique())
-    elsewhere = " or ".join(datasets) if scale != PAPER_SCALE else None
+    elsewhere = " or ".join(datasets) if scale != PAPER else None
     return shelf.get_template("page.html.j2").render(
         scale=scale,
-        transfers=scale != PAPER_SCALE,
+        transfers=scale != PAPER,
         datasets=[dataset_title(name) for name in datasets],
         counts=tally(verdicts.verdicts),
         quality=quality_tables(quality, recipes),

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reclaim.records import Verdict, Verdicts
+from reclaim.registry.recipes import CONTROLS
 from reclaim.report.numbers import absent
 
-PAPER_SCALE = "paper"
-CONTROLS = ("raw_pixels", "untrained", "supervised")
 TRANSFER = ("holds", "reversed", "open")
 LADDER = ("reproduced", "compatible, imprecise", "not reproduced")
 WORDS = (*TRANSFER, *LADDER, "untested")

@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reclaim.records import Audit, AuditVerdict, Cost, Finding, Plan, Verdict, Verdicts
+from reclaim.records import PAPER, Audit, AuditVerdict, Cost, Finding, Plan, Verdict, Verdicts
 from reclaim.registry.cost import total
 from reclaim.registry.plan import summary
 from reclaim.report.details import deciding_p, ranged
 from reclaim.report.numbers import absent, bracketed, plain, signed
 from reclaim.report.standing import (
     LADDER,
-    PAPER_SCALE,
     TRANSFER,
     WORDS,
     flag,
@@ -139,7 +138,7 @@ def print_table(verdicts: Verdicts, quality: pd.DataFrame, console: Console | No
         console.print("", statement_table(statements), "", sep="\n")
     counts = ", ".join(f"{n} {word}" for word, n in tally(verdicts.verdicts).items())
     console.print(f"{len(verdicts.verdicts)} claims: {counts}")
-    if verdicts.scale != PAPER_SCALE:
+    if verdicts.scale != PAPER:
         console.print(
             "Transfer evidence: whether printed directions hold on other images. "
             "The verdict on every printed number is untestable: transfer scale."
@@ -159,7 +158,7 @@ def recipe_table(verdicts: Verdicts, cells: Sequence[Cell]) -> Table:
     datasets = list(dict.fromkeys(cell["dataset"] for cell in cells))
     title = f"Scale {verdicts.scale}: measured on {', '.join(datasets)}"
     table = _quality_table(title, "linear top-1")
-    words = LADDER if verdicts.scale == PAPER_SCALE else TRANSFER
+    words = LADDER if verdicts.scale == PAPER else TRANSFER
     for word in words:
         table.add_column(word, justify="right", style=COLOURS.get(word, ""))
     for cell in cells:
@@ -214,7 +213,7 @@ def numbers_stand(verdicts: Verdicts, cell: Cell, words: Sequence[str]) -> list[
 
     A run's id is its config's with the seed, so what a sweep measured is not counted here.
     """
-    elsewhere = verdicts.scale != PAPER_SCALE
+    elsewhere = verdicts.scale != PAPER
     own = [
         verdict
         for verdict in verdicts.verdicts

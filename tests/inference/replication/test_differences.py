@@ -22,7 +22,6 @@ from reclaim.inference.replication.differences import (
     mcnemar_within,
     mean_squares,
     one_sample,
-    order_ladder,
     own_part,
     paired_test,
     size_test,
@@ -81,18 +80,6 @@ def test_seeds_that_cannot_be_tested() -> None:
         one_sample([])
     with pytest.raises(ValueError, match="zip"):
         paired_test([1.0, 2.0], [1.0])
-
-
-@pytest.mark.parametrize(("claimed", "measured"), [*product((-1, 1), (-1, 0, 1))])
-def test_the_ladder_of_an_order(claimed: int, measured: int) -> None:
-    significant = {1: "reproduced", 0: "compatible, imprecise", -1: "not reproduced"}
-    assert order_ladder(claimed, measured, 0.049) == significant[claimed * measured]
-    assert order_ladder(claimed, measured, 0.05) == "compatible, imprecise"
-
-
-def test_an_order_needs_a_direction() -> None:
-    with pytest.raises(ValueError, match="sign of 0"):
-        order_ladder(0, 1, 0.01)
 
 
 # --- the size ------------------------------------------------------------------------------------

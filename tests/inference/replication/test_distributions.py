@@ -2,7 +2,7 @@
 
 import doctest
 from itertools import pairwise
-from math import comb, exp, gamma, lgamma, sqrt
+from math import exp, gamma, lgamma, sqrt
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from scipy.integrate import quad
 from reclaim.inference.replication import distributions
 from reclaim.inference.replication.distributions import (
     dunnett,
-    mann_whitney,
     noncentral_t,
     noncentralities,
     over_chi,
@@ -96,15 +95,3 @@ def test_dunnetts_probability_is_that_of_a_multivariate_t() -> None:
     z, s = rng.normal(size=(n, 6)), np.sqrt(rng.chisquare(8, n) / 8)
     share = ((z[:, 1:] - z[:, :1]).max(axis=1) / sqrt(2) / s <= 2.0).mean()
     assert abs(share - dunnett(2.0, 5, 8)) < 4 * sqrt(0.1 * 0.9 / n)
-
-
-@pytest.mark.parametrize(("one", "other"), [(1, 1), (3, 2), (4, 7), (20, 60)])
-def test_the_distribution_of_mann_and_whitney(one: int, other: int) -> None:
-    found = mann_whitney(one, other)
-    assert found.sum() == pytest.approx(1, abs=1e-12)
-    assert found == pytest.approx(found[::-1])
-    u = np.arange(one * other + 1)
-    assert found @ u == pytest.approx(one * other / 2)
-    variance = one * other * (one + other + 1) / 12
-    assert found @ (u - one * other / 2) ** 2 == pytest.approx(variance)
-    assert found[0] == pytest.approx(1 / comb(one + other, one))

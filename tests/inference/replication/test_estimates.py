@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from reclaim.inference.replication import (
+from reclaim.inference.replication.estimates import (
     Estimate,
     mean_interval,
     paired_difference,

@@ -2,29 +2,3 @@
 
 Nothing here knows of papers or files. p-values are raw; `families` adjusts them.
 """
-
-from reclaim.inference.replication.estimates import (
-    LEVEL,
-    Estimate,
-    Transfer,
-    mean_interval,
-    paired_difference,
-    prediction_interval,
-    rounding,
-    t_limit,
-    transfer,
-    varies,
-)
-
-__all__ = [
-    "LEVEL",
-    "Estimate",
-    "Transfer",
-    "mean_interval",
-    "paired_difference",
-    "prediction_interval",
-    "rounding",
-    "t_limit",
-    "transfer",
-    "varies",
-]

@@ -23,9 +23,7 @@ from reclaim.inference.audit.exact import mcnemar
 from reclaim.inference.replication.distributions import noncentralities
 from reclaim.inference.replication.estimates import LEVEL, mean_interval
 from reclaim.inference.replication.values import (
-    ALPHA,
     Printed,
-    Rung,
     ValueTest,
     difference_p,
     quantile,
@@ -85,21 +83,6 @@ def paired_test(a: Sequence[float], b: Sequence[float], level: float = LEVEL) ->
     Raises ValueError for different lengths or no values.
     """
     return one_sample([x - y for x, y in zip(a, b, strict=True)], level)
-
-
-def order_ladder(claimed: int, measured: int, p: float, alpha: float = ALPHA) -> Rung:
-    """What a sign and its (adjusted) two-sided p say of the claimed sign, -1 or 1.
-
-    Raises ValueError for another claimed sign: no direction is claimed, so none can be judged.
-
-    >>> order_ladder(1, 1, 0.01), order_ladder(1, -1, 0.01), order_ladder(1, -1, 0.2)
-    ('reproduced', 'not reproduced', 'compatible, imprecise')
-    """
-    if claimed not in (-1, 1):
-        raise ValueError(f"a claimed sign of {claimed}; expected -1 or 1")
-    if p >= alpha or measured == 0:
-        return "compatible, imprecise"
-    return "reproduced" if measured == claimed else "not reproduced"
 
 
 # --- the size: the value ladder on the difference ------------------------------------------------

@@ -6,7 +6,7 @@ All by quadrature or by counting, so that a p-value is a function of the data al
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from math import comb, factorial, pi, sqrt
+from math import factorial, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,23 +117,3 @@ def page_row(settings: int) -> Floats:
         ways = longer
     (counts,) = ways.values()
     return counts / factorial(settings)
-
-
-@cache
-def mann_whitney(one: int, other: int) -> Floats:
-    """The distribution of U = pairs (x, y) with x < y, of `one` and `other` values, no ties.
-
-    Its counts are the coefficients of the Gaussian binomial Π (1 − q^(other + i))/(1 − q^i) over
-    i = 1 .. `one` (Mann & Whitney 1947), in whole numbers.
-
-    >>> (mann_whitney(2, 2) * 6).tolist()
-    [1.0, 1.0, 2.0, 1.0, 1.0]
-    """
-    size = one * other + 1
-    counts = [1] + [0] * (size - 1)
-    for i in range(1, one + 1):
-        for at in range(size - 1, other + i - 1, -1):
-            counts[at] -= counts[at - other - i]
-        for at in range(i, size):
-            counts[at] += counts[at - i]
-    return np.array([count / comb(one + other, one) for count in counts])

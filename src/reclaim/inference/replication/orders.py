@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reclaim.inference.replication.differences import SignTest, one_sample, sign
-from reclaim.inference.replication.distributions import dunnett, mann_whitney, page_row
+from reclaim.inference.replication.differences import one_sample, sign
+from reclaim.inference.replication.distributions import dunnett, page_row
 from reclaim.inference.replication.estimates import LEVEL
 from reclaim.inference.replication.sequences import sequence_p
 from reclaim.inference.replication.values import Rung
@@ -128,17 +128,6 @@ class Optimum:
         """The settings that may be the best: the truly best is among them at the level."""
         return tuple(i for i, p in enumerate(self.p) if p >= 1 - self.level)
 
-    def evidence(self, printed: int) -> tuple[int, float]:
-        """A sign and its p for the claim that one setting is the best, for `order_ladder`.
-
-        -1 with the p-value of its being the best, or 1 with that of any other's being the best,
-        whichever is smaller. Below 1 − level these say: the printed optimum is outside the set,
-        and: the set is the printed optimum alone. They cannot both be. Of the two hypotheses one is
-        true, so only one of the two answers can be wrong, and p need not be doubled.
-        """
-        others = max(p for i, p in enumerate(self.p) if i != printed)
-        return (1, others) if others < self.p[printed] else (-1, self.p[printed])
-
 
 def optimum(
     values: Table, *, smallest: bool = False, pooled: bool = False, level: float = LEVEL
@@ -194,27 +183,6 @@ def _dunnett_p(values: Table) -> tuple[float, ...] | None:
 # --- a trend -------------------------------------------------------------------------------------
 
 
-def linear(settings: int) -> tuple[float, ...]:
-    """The contrast of a straight line: equal steps that sum to 0.
-
-    >>> linear(4)
-    (-1.5, -0.5, 0.5, 1.5)
-    """
-    return tuple(i - (settings - 1) / 2 for i in range(settings))
-
-
-def contrast(values: Table, weights: Sequence[float], level: float = LEVEL) -> SignTest | None:
-    """t test over seeds of Σ weight · value, a contrast stated beforehand (weights sum to 0).
-
-    Each seed gives one number, so no assumption joins the settings. Raises ValueError for weights
-    that do not sum to 0 or of another number than the settings.
-    """
-    _shape(values, len(weights))
-    if abs(sum(weights)) > 1e-9 * max(map(abs, weights)):
-        raise ValueError(f"weights {tuple(weights)}; a contrast's weights sum to 0")
-    return one_sample(list(values @ np.asarray(weights, dtype=float)), level)
-
-
 @dataclass(frozen=True)
 class TrendTest:
     """An exact rank test of a rise: one-sided p-values of a rise and of a fall.
@@ -225,16 +193,6 @@ class TrendTest:
     statistic: float
     p_rise: float
     p_fall: float
-
-    @property
-    def p(self) -> float:
-        """Two-sided."""
-        return min(1.0, 2 * min(self.p_rise, self.p_fall))
-
-    @property
-    def sign(self) -> int:
-        """1 for a rise, -1 for a fall."""
-        return sign(self.p_fall - self.p_rise)
 
 
 def page(values: Table) -> TrendTest:
@@ -267,30 +225,3 @@ def _power(distribution: NDArray[np.float64], times: int) -> NDArray[np.float64]
     for _ in range(times):
         total = np.convolve(total, distribution)
     return total
-
-
-def jonckheere(groups: Sequence[Sequence[float]]) -> TrendTest:
-    """Jonckheere's (1954) test on independent groups in the claimed order: J = pairs that rise.
-
-    Exact: J is a sum of independent Mann–Whitney statistics, of each group against all before it
-    (Terpstra 1952). Raises ValueError for fewer than two groups or an empty one.
-
-    >>> test = jonckheere([[1.0], [2.0], [3.0]])
-    >>> test.statistic, round(test.p_rise * 6, 9)
-    (3.0, 1.0)
-    """
-    if len(groups) < 2 or not all(len(group) for group in groups):
-        raise ValueError("expected two or more groups, none of them empty")
-    null, before = np.ones(1), len(groups[0])
-    for group in groups[1:]:
-        null = np.convolve(null, mann_whitney(before, len(group)))
-        before += len(group)
-    rise, fall = _rising(groups), _rising(groups[::-1])
-    return TrendTest(float(rise), float(null[rise:].sum()), float(null[fall:].sum()))
-
-
-def _rising(groups: Sequence[Sequence[float]]) -> int:
-    """How many pairs of values of different groups rise."""
-    return sum(
-        int((np.asarray(x)[:, None] < np.asarray(y)).sum()) for x, y in combinations(groups, 2)
-    )

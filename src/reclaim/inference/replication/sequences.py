@@ -68,16 +68,6 @@ def sequence_p(values: Sequence[float], start: int, mean: float = 0.0) -> float:
     return crossing_of_mean(sqrt((start - 1) * expm1(min(at_start, MOST_EVIDENCE))), start)
 
 
-def sd_limit(values: Sequence[float], start: int, alpha: float) -> float:
-    """Upper limit of σ that holds at every number of values from `start` on.
-
-    0 for values that do not differ. Raises ValueError as `mean_sequence`.
-    """
-    if not _testable(values, start):
-        return 0.0
-    return sd_factor(len(values), start, alpha) * (mean_interval(values).sd or 0)
-
-
 def compare_value_sequentially(
     values: Sequence[float],
     printed: Printed,

@@ -20,7 +20,7 @@ from reclaim.inference.predictions import Predictions
 from reclaim.inference.replication.differences import one_sample
 from reclaim.inference.replication.estimates import Estimate, mean_interval
 from reclaim.inference.replication.sequences import mean_sequence, sequence_p
-from reclaim.records import REHEARSAL, Margin, PerImage, Plan, ReclaimError, Run
+from reclaim.records import PAPER, REHEARSAL, Margin, PerImage, Plan, ReclaimError, Run
 from reclaim.registry.claims import Claim, Paper, Table, ValueClaim, exact
 from reclaim.registry.jobs import place_under
 from reclaim.registry.recipes import RECIPES
@@ -28,7 +28,6 @@ from reclaim.registry.recipes import RECIPES
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER_SCALE = "paper"
 Place = tuple[str, str, str]  # config, protocol, metric
 Sides = tuple[float, float]  # one-sided p-values for and against a claim
 
@@ -146,7 +145,7 @@ class Evidence:
     @property
     def transfers(self) -> bool:
         """Whether this scale says nothing about the papers' own numbers."""
-        return self.scale != PAPER_SCALE
+        return self.scale != PAPER
 
     @cached_property
     def config_of(self) -> dict[str, str]:
@@ -249,10 +248,10 @@ class Evidence:
         found = (runs[seed].id for runs, values in configs for seed in values)
         return tuple(dict.fromkeys(found))
 
-    def flag(self, claim: ValueClaim) -> str | None:
+    def control(self, claim: ValueClaim) -> str | None:
         """Where a claim's result stands between its controls."""
         place = self.place(claim)
-        return None if place is None else self.measured.flag(*place)
+        return None if place is None else self.measured.control(*place)
 
     # --- readings --------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from reclaim.inference.replication.differences import order_ladder
 from reclaim.inference.replication.estimates import Estimate, transfer
 from reclaim.inference.replication.families import holm, over_readings
 from reclaim.inference.replication.orders import worst
 from reclaim.inference.replication.sequences import compare_value_sequentially
 from reclaim.inference.replication.values import (
+    ALPHA,
     Printed,
     Rung,
     ValueTest,
@@ -154,8 +154,10 @@ def not_charged(readings: Sequence[ReadingVerdict]) -> str | None:
 
 
 def order_word(p: float, holds: bool) -> Rung:
-    """What a claimed order comes to, by its two-sided p-value and what was seen."""
-    return order_ladder(1, 1 if holds else -1, p)
+    """What a claimed order comes to, by its two-sided p-value and whether it is what was seen."""
+    if p >= ALPHA:
+        return OPEN
+    return "reproduced" if holds else "not reproduced"
 
 
 def two_sided(sides: Sides) -> float:
@@ -329,7 +331,7 @@ def beside(claim: ValueClaim, baseline: ValueClaim | None, evidence: Evidence) -
         "interval": gap.interval if gap else None,
         "sequence": start is not None,
         "images": evidence.per_image(pair),
-        "control": evidence.flag(claim),
+        "control": evidence.control(claim),
         "notes": evidence.unfinished(place),
         "runs": evidence.runs_of([claim]),
     }
