@@ -154,6 +154,22 @@ def test_a_checkpoint_of_another_job_is_neither_used_nor_dropped(tmp_path: Path)
     assert len(other.paths) == checkpoints.KEPT
 
 
+def test_a_checkpoint_before_damaged_ones_is_kept(tmp_path: Path) -> None:
+    keep = Checkpoints(tmp_path, "key" * 16, "cpu in float32")
+    for progress in (500, 600):
+        keep.save(progress, {"epoch": progress})
+    for path in keep.paths:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert keep.newest(torch.device("cpu")) is None
+    for progress in (50, 100):
+        path = keep.save(progress, {"epoch": progress})
+        assert path == keep.paths[-1]
+        found = keep.newest(torch.device("cpu"))
+        assert found is not None
+        assert found["epoch"] == progress
+    assert len(keep.paths) == checkpoints.KEPT
+
+
 @pytest.mark.usefixtures("_saving_after_each_step")
 def test_a_run_does_not_go_on_in_another_precision(
     tiny_job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

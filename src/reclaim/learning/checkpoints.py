@@ -45,15 +45,21 @@ class Checkpoints:
         return sorted(self.folder.glob(f"{self.key[:16]}-*.pt"))
 
     def save(self, progress: int, state: State) -> Path:
-        """Write a state under its progress in steps; drop older ones."""
+        """Write a state under its progress in steps; keep it and the one before, drop all others.
+
+        What lies beyond it is damaged or cannot be read: the training began before it.
+        """
         buffer = io.BytesIO()
         torch.save({"key": self.key, "arithmetic": self.arithmetic, **state}, buffer)
         body = buffer.getvalue()
         path = self.folder / f"{self.key[:16]}-{progress:012d}.pt"
         write_bytes(path, hashlib.sha256(body).digest() + body)
-        for old in self.paths[:-KEPT]:
-            with suppress(OSError):  # one more than needed does no harm
-                old.unlink()
+        paths = self.paths
+        kept = [other for other in paths if other <= path][-KEPT:]
+        for other in paths:
+            if other not in kept:
+                with suppress(OSError):  # one more than needed does no harm
+                    other.unlink()
         return path
 
     def newest(self, device: torch.device) -> State | None:
