@@ -20,6 +20,10 @@ from tests.registry.made_results import RUNS, SCALE
 REFERENCE = jobs.RESULTS / "reference"
 
 
+class Killed(BaseException):
+    """The process is gone."""
+
+
 class Keep(Protocol):
     """The function of the script."""
 
@@ -137,6 +141,31 @@ def test_a_reference_loses_no_run_unless_asked_to(keep: Keep) -> None:
     assert files() == before
     assert keep(SCALE, jobs.RESULTS, REFERENCE, partial=True, fewer=True) == (2, 1)
     assert keep(SCALE, jobs.RESULTS, REFERENCE, partial=True) == (2, 1)
+
+
+def test_a_reference_that_was_killed_between_its_names_loses_no_run(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, before, run, rename = jobs.RESULTS / SCALE, files(), RUNS[1], Path.rename
+
+    def dying(path: Path, target: Path) -> Path:
+        if path.name == f".{SCALE}.new":
+            raise Killed
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dying)
+        with pytest.raises(Killed):
+            keep(SCALE, jobs.RESULTS, REFERENCE)
+    assert not (REFERENCE / SCALE).exists()
+    shutil.rmtree(jobs.run_folder(results, run.recipe, run.id))
+    shutil.rmtree(results / "evaluations" / run.recipe / run.id)
+    made_results.gather(results)
+    with pytest.raises(ReclaimError, match=f"has 3 runs and would have 2: 1 would go.*{run.id}"):
+        keep(SCALE, jobs.RESULTS, REFERENCE, partial=True)
+    assert files() == before
+    assert keep(SCALE, jobs.RESULTS, REFERENCE, partial=True, fewer=True) == (2, 1)
+    assert [path.name for path in REFERENCE.iterdir()] == [SCALE]
 
 
 def test_a_fault_is_one_line(

@@ -22,7 +22,9 @@ def keep(
     `partial` is not asked for, or if the reference has more runs now and `fewer` is not.
     """
     plan, source = jobs.read_plan(scale, sweeps=True, results=results), results / scale
-    target = reference / scale
+    target, old = reference / scale, reference / f".{scale}.old"
+    if old.exists() and not target.exists():  # killed between the two renames below
+        old.rename(target)
     if not partial:
         jobs.verify(scale, results)
     data = results / jobs.DATA.name
@@ -32,7 +34,7 @@ def keep(
     if not fewer:
         _check_kept(target, runs)
     made = bundle.make(scale, source)
-    fresh, old = reference / f".{scale}.new", reference / f".{scale}.old"
+    fresh = reference / f".{scale}.new"
     shutil.rmtree(fresh, ignore_errors=True)  # left by a process that was killed
     try:
         for name in made.files:
