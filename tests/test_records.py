@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_folder_that_is_none_is_a_message(tmp_path: Path) -> None:
     [
         (None, "not found; again"),
         ("{", "not readable as JSON"),
-        ("[" * 100_000, "not readable as JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"a\\ud800": 1}', "not readable as JSON"),
         ("\xff\xfe", "not readable as JSON"),
         ("[]", "schema version None, this reclaim reads 1; again"),
@@ -105,6 +106,19 @@ def test_an_artifact_that_does_not_fit_is_one_line_with_the_remedy(
     assert str(fault.value).startswith(f"{path}: ")
     assert str(fault.value).endswith("; again")
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("more", [{}, {records.SEAL: "0" * 64}, {"escaped": "\0"}])
+def test_an_artifact_nested_to_any_depth_is_one_line(more: dict[str, str], tmp_path: Path) -> None:
+    """What goes too deep first, of all that looks at the values, is decided by a level or two."""
+    path = tmp_path / "manifest.json"
+    text = json.dumps(MANIFEST.model_dump() | more | {"deep": []})
+    limit = sys.getrecursionlimit()
+    for depth in range(limit - 250, limit):
+        path.write_text(text.replace("[]", "[" * depth + "]" * depth))
+        with pytest.raises(ReclaimError, match=r"; again$") as fault:
+            records.read(path, DataManifest, "again")
+        assert "\n" not in str(fault.value)
 
 
 MADE = {

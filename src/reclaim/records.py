@@ -847,8 +847,16 @@ def read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
     """Read an artifact.
 
     `remedy` says what makes the file anew. Raises ReclaimError for a missing or unreadable file,
-    broken JSON, another schema version, or a field that does not fit.
+    broken or too deeply nested JSON, another schema version, or a field that does not fit.
     """
+    try:
+        return _read(path, model, remedy)
+    except RecursionError as error:  # in its text, its checksum, its fields or what is said of them
+        raise ReclaimError(f"{path}: not readable as JSON (nested too deeply); {remedy}") from error
+
+
+def _read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
+    """`read`, but for JSON that is nested too deeply: raises RecursionError for that."""
     try:
         raw = path.read_bytes()
         value = json.loads(raw)
@@ -856,7 +864,7 @@ def read(path: Path, model: type[AnyModel], remedy: str) -> AnyModel:
             canonical(value).encode()
     except FileNotFoundError as error:
         raise ReclaimError(f"{path}: not found; {remedy}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ReclaimError(f"{path}: not readable as JSON ({error}); {remedy}") from error
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION:
