@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,6 +235,25 @@ def test_runs_of_a_recipe_are_measured_by_what_they_have_of_the_protocols_asked_
         ]
         for run, names in found.items()
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_that_was_starting_when_all_were_stopped_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, stop, stopped = signal.SIGTERM, dict[int, Callable[[int, None], None]](), list[str]()
+
+    def start(command: list[str], **_: object) -> object:
+        stop[asked](asked, None)
+        child = SimpleNamespace(stderr=None, returncode=-asked)
+        child.terminate = lambda: stopped.append(command[2])
+        return nullcontext(child)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(signal, "signal", stop.__setitem__)
+    with pytest.raises(ReclaimError, match="3 of 3 runs of simclr did not finish; start the same"):
+        cli.evaluate(recipe="simclr", scale=SCALE)
+    assert stopped == [FIRST]
 
 
 @pytest.mark.usefixtures("project")

@@ -548,6 +548,8 @@ def _side_by_side(
         command = [sys.argv[0], verb, name, "--scale", scale, *rows[name]]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
             children.append(child)
+            if stopped:  # while it started: the signal found it not yet among the children
+                child.terminate()
             for line in child.stderr or ():  # a line an epoch: bars would overwrite each other
                 sys.stderr.write(line)
         return child.returncode
