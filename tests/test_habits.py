@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -199,7 +200,25 @@ def test_a_working_snakemake_holds_its_folder(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert holders(tmp_path) == [process.pid]
-        assert holders(tmp_path / "bin") == []
+        assert process.pid in holders(tmp_path)
+        assert process.pid not in holders(tmp_path / "bin")
         process.kill()
-    assert holders(tmp_path) == []
+    assert process.pid not in holders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cwd", "program", "holds"),
+    [
+        (None, "snakemake", True),
+        (None, "make", False),
+        ("/", "snakemake", False),
+    ],
+)
+def test_a_snakemake_whose_folder_cannot_be_read_counts(
+    cwd: str | None, program: str, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of another user."""
+    process = SimpleNamespace(pid=1, info={"cwd": cwd, "cmdline": ["python", f"/bin/{program}"]})
+    monkeypatch.setattr("psutil.process_iter", lambda _: [process])
+    holders = runpy.run_path(str(ROOT / "workflow" / "unlock.py"))["holders"]
+    assert holders(tmp_path) == [1] * holds

@@ -1,4 +1,7 @@
-"""Unlock the current folder after a killed Snakemake, unless a Snakemake still works in it."""
+"""Unlock the current folder after a killed Snakemake, unless a Snakemake still works in it.
+
+Only the processes of this host are seen: one that works in it from another host is not.
+"""
 
 import subprocess
 import sys
@@ -8,11 +11,14 @@ import psutil
 
 
 def holders(folder: Path) -> list[int]:
-    """Ids of the Snakemake processes, orphaned jobs of a killed one included, in `folder`."""
+    """Ids of the Snakemake processes, orphaned jobs of a killed one included, in `folder`.
+
+    One of another user, whose folder cannot be read, may be in it and counts.
+    """
     return [
         process.pid
         for process in psutil.process_iter(["cwd", "cmdline"])
-        if process.info["cwd"] == str(folder.resolve())
+        if process.info["cwd"] in (str(folder.resolve()), None)
         and any(Path(word).name == "snakemake" for word in process.info["cmdline"] or [])
     ]
 
