@@ -131,7 +131,7 @@ def made_on(folder: Path) -> dict[str, str]:
     try:
         said = json.loads((folder / jobs.PROVENANCE).read_bytes())
         return {name: str(said[name]) for name in MADE_ON}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

@@ -403,7 +403,7 @@ def _newer_of_another_job(manifest: Path, asked: Mapping[str, str], path: Path) 
     try:
         said = json.loads(manifest.read_bytes())
         return any(said.get(name) != value for name, value in asked.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return True
 
 
