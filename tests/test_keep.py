@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from reclaim.records import ReclaimError
+from reclaim.records import ReclaimError, Verdicts, stamp, write
 from reclaim.registry import jobs
 from reclaim.registry.bundle import check
 from tests.registry import made_results
@@ -129,6 +129,16 @@ def test_a_table_of_other_runs_is_named(keep: Keep) -> None:
     table.write_text(text.replace(RUNS[1].id, "a-run-of-old"))
     with pytest.raises(ReclaimError, match="a-run-of-old is in it, and in no plan; run `reclaim g"):
         keep(SCALE, jobs.RESULTS, REFERENCE)
+
+
+def test_a_number_that_was_not_measured_is_not_kept(keep: Keep) -> None:
+    before, table = files(), jobs.RESULTS / SCALE / "measurements.csv"
+    table.write_text(table.read_text().replace(",0.7,", ",0.8,"))
+    verdicts = Verdicts(scale=SCALE, measurements=stamp(table).sha256, verdicts=())
+    write(table.with_name("verdicts.json"), verdicts)
+    with pytest.raises(ReclaimError, match=rf"{RUNS[0].id}/knn are not what was measured there"):
+        keep(SCALE, jobs.RESULTS, REFERENCE)
+    assert files() == before
 
 
 def test_a_reference_loses_no_run_unless_asked_to(keep: Keep) -> None:

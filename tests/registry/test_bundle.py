@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import Bundle, ReclaimError, read, render, write, write_text
+from reclaim.inference import measurements
+from reclaim.records import Bundle, ReclaimError, Verdicts, read, render, stamp, write, write_text
 from reclaim.registry import bundle, jobs
 from tests.campaigns import bitflips
 from tests.registry import made_results
@@ -44,6 +46,12 @@ def remade(folder: Path, **changes: Any) -> None:
     branches = bundle._branches(made.facts, made.files)
     root = bundle.content_hash(branches)
     write(folder / bundle.BUNDLE, made.model_copy(update={"branches": branches, "root": root}))
+
+
+def judged_anew(table: Path) -> None:
+    """Verdicts on a table as it is now."""
+    verdicts = Verdicts(scale=SCALE, measurements=stamp(table).sha256, verdicts=())
+    write(table.with_name(bundle.VERDICTS), verdicts)
 
 
 # --- what it covers ------------------------------------------------------------------------------
@@ -100,6 +108,7 @@ def test_the_code_that_made_one_run_changes_the_root(results: Path) -> None:
     if "sha256" in manifest:  # its own checksum
         manifest["sha256"] = sha256({k: v for k, v in manifest.items() if k != "sha256"})
         path.write_text(json.dumps(manifest))
+    judged_anew(measurements.gather(SCALE, results.parent))
     after = bundle.make(SCALE, results)
     assert after.facts["code"] != before.facts["code"]
     assert after.branches["facts"] != before.branches["facts"]
@@ -127,8 +136,7 @@ def test_what_is_damaged_missing_or_not_judged_is_not_bundled(results: Path) -> 
     with pytest.raises(ReclaimError, match=f"{RUNS[0].id}: damaged; run `snakemake"):
         bundle.make(SCALE, results)
     (results / CURVE).write_bytes(old)
-    table = results / "measurements.csv"
-    table.write_bytes(table.read_bytes().replace(b"0.7", b"0.8", 1))
+    write(results / bundle.VERDICTS, Verdicts(scale=SCALE, measurements="others", verdicts=()))
     with pytest.raises(ReclaimError, match="not made from the present measurements"):
         bundle.make(SCALE, results)
     (results / METRICS).unlink()
@@ -140,6 +148,40 @@ def test_an_evaluation_of_an_earlier_run_is_not_bundled(results: Path) -> None:
     made_results.finish(RUNS[2], results, b"trained again")
     with pytest.raises(ReclaimError, match="not of the run that is there"):
         bundle.make(SCALE, results)
+
+
+LINES: dict[str, Callable[[str], str]] = {
+    "another number": lambda line: line.replace(",1.0,", ",0.9999999999999999,"),
+    "the number in other digits": lambda line: line.replace(",1.0,", ",1.00,"),
+    "another metric": lambda line: line.replace(",top5,", ",top9,"),
+    "another code": lambda line: line.replace("\n", "0\n"),
+    "another seed": lambda line: line.replace(",digits,0,", ",digits,1,"),
+    "one cell more": lambda line: line.replace("\n", ",x\n"),
+    "a row less": lambda line: "",
+    "a row twice": lambda line: line + line,
+}
+
+
+@pytest.mark.parametrize("edit", LINES.values(), ids=LINES)
+def test_a_table_that_is_not_of_the_evaluations_is_no_evidence(
+    results: Path, edit: Callable[[str], str]
+) -> None:
+    """Neither made into a bundle nor, as a forger would, stamped into one: verdicts on it too."""
+    table = results / bundle.TABLE
+    lines = table.read_text().splitlines(keepends=True)
+    [at] = [n for n, line in enumerate(lines) if f"{RUNS[2].id},hcl,digits,0,knn,top5" in line]
+    lines[at] = edit(lines[at])
+    table.write_text("".join(lines))
+    judged_anew(table)
+    files = read(results / bundle.BUNDLE, Bundle, "").files
+    names = (bundle.TABLE, bundle.VERDICTS)
+    remade(results, files=files | {name: stamp(results / name) for name in names})
+    place = METRICS.removesuffix("/metrics.json")
+    said = rf"measurements\.csv: its rows of {place} are not .*; run `reclaim gather`"
+    with pytest.raises(ReclaimError, match=said):
+        bundle.make(SCALE, results)
+    with pytest.raises(ReclaimError, match=said):
+        bundle.check(results)
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -200,6 +242,14 @@ def test_facts_that_the_manifests_deny_are_found(results: Path) -> None:
     facts = read(results / bundle.BUNDLE, Bundle, "").facts
     remade(results, facts=facts | {"code": "of the authors"})
     assert "its facts are not those" in faults(results)[bundle.BUNDLE]
+
+
+def test_verdicts_on_other_measurements_are_found(results: Path) -> None:
+    path = results / bundle.VERDICTS
+    write(path, Verdicts(scale=SCALE, measurements="others", verdicts=()))
+    files = read(results / bundle.BUNDLE, Bundle, "").files
+    remade(results, files=files | {path.name: stamp(path)})
+    assert "verdicts that it lists are not made from" in faults(results)[bundle.BUNDLE]
 
 
 def test_another_scale_than_that_of_the_verdicts_is_found(results: Path) -> None:

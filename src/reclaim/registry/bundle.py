@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from reclaim.records import (
     PLAIN,
+    SCHEMA_VERSION,
     Bundle,
     EvaluationManifest,
     FileStamp,
@@ -46,6 +47,7 @@ ADDED = "added"
 DEEPEST = 8  # folders within folders: evidence has four, and links may lead in a circle
 Runs = dict[str, RunManifest]
 Evaluations = dict[str, EvaluationManifest]
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class Fault:
 def make(scale: str, folder: Path, lock: Path = LOCK) -> Bundle:
     """The bundle of what the table of measurements in a folder rests on.
 
-    Raises ReclaimError if a run or an evaluation of it is damaged or missing, or the verdicts are
-    not on these measurements.
+    Raises ReclaimError if a run or an evaluation of it is damaged or missing, the table says other
+    than the evaluations, or the verdicts are not on these measurements.
     """
-    runs, measured = _manifests(folder)
+    runs, measured = manifests(folder)
     table, remedy = stamp(folder / TABLE), f"run `reclaim judge --scale {scale}`"
     verdicts = read(folder / VERDICTS, Verdicts, remedy)
     if (verdicts.scale, verdicts.measurements) != (scale, table.sha256):
@@ -86,11 +88,14 @@ def make(scale: str, folder: Path, lock: Path = LOCK) -> Bundle:
     )  # fmt: skip
 
 
-def _manifests(folder: Path) -> tuple[Runs, Evaluations]:
-    """What a table of measurements was made of, by the folder it lies in."""
+def manifests(folder: Path) -> tuple[Runs, Evaluations]:
+    """What a table of measurements was made of, by the folder it lies in.
+
+    Raises ReclaimError if any of it is not there or of another place, or the table says other.
+    """
     runs: Runs = {}
     measured: Evaluations = {}
-    for recipe, run, protocol in sorted(_rows(folder / TABLE)):
+    for (recipe, run, protocol), rows in sorted(_rows(folder / TABLE).items()):
         place = jobs.run_folder(Path(), recipe, run).as_posix()
         made = read(folder / place / "run.json", RunManifest, "train the run again")
         where = jobs.evaluation_folder(Path(), recipe, run, protocol).as_posix()
@@ -101,21 +106,40 @@ def _manifests(folder: Path) -> tuple[Runs, Evaluations]:
         said = made.recipe, made.id, found.recipe, found.run, found.protocol
         if said != (recipe, run, recipe, run, protocol):
             raise ReclaimError(f"{path}: it or its run is of another place; get it again")
+        if rows != _rows_of(found):
+            raise ReclaimError(
+                f"{folder / TABLE}: its rows of {where} are not what was measured there; run "
+                "`reclaim gather`"
+            )
         runs[place], measured[where] = made, found
     return runs, measured
 
 
-def _rows(table: Path) -> set[tuple[str, str, str]]:
-    """Recipe, run and protocol of a table's rows."""
+def _rows(table: Path) -> dict[tuple[str, str, str], list[Row]]:
+    """The rows of a table, by recipe, run and protocol."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, restval="")
-            found = {(row["recipe"], row["run"], row["protocol"]) for row in rows}
+            for row in csv.DictReader(file, restval=""):
+                found.setdefault((row["recipe"], row["run"], row["protocol"]), []).append(row)
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ReclaimError(f"{table}: not readable ({error}); run `reclaim gather`") from error
-    for name in (name for row in found for name in row if not PLAIN.fullmatch(name)):
+    for name in (name for place in found for name in place if not PLAIN.fullmatch(name)):
         raise ReclaimError(f"{table}: {name[:60]!r} is no plain name; run `reclaim gather`")
     return found
+
+
+def _rows_of(made: EvaluationManifest) -> list[Row]:
+    """The rows of an evaluation, as `reclaim gather` writes them."""
+    alike = {
+        "schema_version": str(SCHEMA_VERSION), "scale": made.scale, "run": made.run,
+        "recipe": made.recipe, "dataset": made.dataset, "seed": str(made.seed),
+        "protocol": made.protocol, "code": made.code,
+    }  # fmt: skip
+    return [
+        {**alike, "metric": metric, "value": repr(value)}
+        for metric, value in sorted(made.metrics.items())
+    ]
 
 
 def _stamped(
@@ -217,19 +241,20 @@ def check(folder: Path) -> tuple[Bundle, list[Fault]]:
 
 def _denied(folder: Path, bundle: Bundle) -> str:
     """What the files of a bundle, all of them whole, say otherwise than it; nothing if none do."""
-    runs, measured = _manifests(folder)
+    runs, measured = manifests(folder)
     if bundle.facts != _facts(runs, measured) | _environment(bundle):
         return "its facts are not those of the manifests that it lists"
-    listed = {name: given for name, given in bundle.files.items() if name not in WHERE_THERE}
-    for name in (TABLE, VERDICTS, *(f"{run}/run.json" for run in runs)):
-        listed.pop(name, None)
-    for place in measured:
-        listed.pop(f"{place}/metrics.json", None)
+    own = [TABLE, VERDICTS, *(name for name in WHERE_THERE if name in bundle.files)]
+    own += [f"{place}/run.json" for place in runs] + [f"{place}/metrics.json" for place in measured]
     made: Mapping[str, RunManifest | EvaluationManifest] = {**runs, **measured}
-    if listed != {f"{at}/{name}": given for at in made for name, given in made[at].files.items()}:
+    stamped = {f"{at}/{name}": given for at in made for name, given in made[at].files.items()}
+    if bundle.files != {name: bundle.files.get(name) for name in own} | stamped:
         return "it lists other files than the manifests of what was measured"
+    verdicts = read(folder / VERDICTS, Verdicts, "get it again")
+    if verdicts.measurements != bundle.files[TABLE].sha256:
+        return f"the verdicts that it lists are not made from the {TABLE} that it lists"
     # The root does not hold the scale.
-    if bundle.scale != read(folder / VERDICTS, Verdicts, "get it again").scale:
+    if bundle.scale != verdicts.scale:
         return "its scale is not that of the verdicts that it lists"
     return ""
 
@@ -301,7 +326,7 @@ def _of_other_code(folder: Path, bundle: Bundle) -> list[str]:
         plan = jobs.read_plan(bundle.scale, sweeps=True)
     except ReclaimError:
         return []
-    present, made = _present_codes(plan), _codes(*_manifests(folder))
+    present, made = _present_codes(plan), _codes(*manifests(folder))
     return [place for place, code in made.items() if present.get(place) != code]
 
 
