@@ -244,6 +244,23 @@ def test_facts_that_the_manifests_deny_are_found(results: Path) -> None:
     assert "its facts are not those" in faults(results)[bundle.BUNDLE]
 
 
+def test_a_stray_file_hides_nothing(results: Path) -> None:
+    made = read(results / bundle.BUNDLE, Bundle, "")
+    (results / "stray").write_text("")
+    unlisted = {name: given for name, given in made.files.items() if name != bundle.TABLE}
+    for change, said in (
+        ({"facts": made.facts | {"code": "of the authors"}}, "its facts are not those"),
+        ({"files": made.files | {"runs/more": made.files[CURVE]}}, "it lists other files"),
+        ({"files": unlisted}, "it lists other files"),
+        ({"scale": "tinz"}, "its scale is not that"),
+    ):
+        shutil.copy(results / CURVE, results / "runs/more")
+        remade(results, **{"facts": made.facts, "files": made.files, "scale": SCALE, **change})
+        found = faults(results)
+        assert found.pop("stray") == "added"
+        assert said in found[bundle.BUNDLE]
+
+
 def test_verdicts_on_other_measurements_are_found(results: Path) -> None:
     path = results / bundle.VERDICTS
     write(path, Verdicts(scale=SCALE, measurements="others", verdicts=()))

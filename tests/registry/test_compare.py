@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import ReclaimError, Run, StandIn, write
+from reclaim.records import EvaluationManifest, ReclaimError, Run, StandIn, read, write
 from reclaim.registry import bundle, compare, jobs
 from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
@@ -162,7 +162,7 @@ def test_predictions_are_compared_by_what_they_say(pair: tuple[Path, Path]) -> N
     for changed, word in ((table, SAME), (table.assign(top1=1), WITHIN)):
         changed.to_parquet(path, index=False, compression="gzip")
         manifest = path.parent / "metrics.json"
-        made = compare.read(manifest, compare.EvaluationManifest, "")
+        made = read(manifest, EvaluationManifest, "")
         files = {path.name: bundle.stamp(path)}
         write(manifest, made.model_copy(update={"files": files}))
         bundle_anew(pair[0])
@@ -175,7 +175,7 @@ def test_a_certificate_on_one_side_is_no_difference(pair: tuple[Path, Path]) -> 
         folder = jobs.evaluation_folder(pair[0], "hcl", RUNS[2].id, kind)
         certificate, manifest = folder / "certificate-0.json", folder / "metrics.json"
         certificate.write_text("{}")
-        made = compare.read(manifest, compare.EvaluationManifest, "")
+        made = read(manifest, EvaluationManifest, "")
         files = {**made.files, certificate.name: bundle.stamp(certificate)}
         write(manifest, made.model_copy(update={"files": files}))
     bundle_anew(pair[0])

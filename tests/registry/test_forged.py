@@ -21,13 +21,14 @@ from reclaim.records import (
     EvaluationManifest,
     FileStamp,
     ReclaimError,
+    RunManifest,
     content_hash,
     read,
     render,
     stamp,
     write,
 )
-from reclaim.registry import bundle
+from reclaim.registry import bundle, jobs
 from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
 
@@ -173,6 +174,29 @@ def forge(pair: tuple[Path, Path], name: str, content: bytes) -> None:
 def test_what_a_manifest_does_not_stamp_is_not_believed(pair: tuple[Path, Path]) -> None:
     forge(pair, "predictions.parquet", b"PAR1 no table PAR1")
     assert "lists other files than the manifests" in answered(pair)
+
+
+def test_a_stray_file_hides_no_forgery(pair: tuple[Path, Path]) -> None:
+    (pair[1] / "stray").write_text("")
+    assert "same  " in said("compare", *map(str, pair)), "what lies beside is not compared"
+    (pair[1] / "x").mkdir()
+    shutil.copy(min(pair[1].rglob("metrics.json")), pair[1] / "x")
+    forge(pair, "x/metrics.json", (pair[1] / "x/metrics.json").read_bytes())
+    assert "lists other files than the manifests" in said("compare", *map(str, pair))
+    assert "stray: added" in answered(pair)
+
+
+def test_a_file_of_a_run_is_no_evaluation_by_its_name(pair: tuple[Path, Path]) -> None:
+    """Though its manifest stamps it."""
+    folder = jobs.run_folder(pair[0], RUNS[0].recipe, RUNS[0].id)
+    shutil.copy(min(pair[0].rglob("metrics.json")), folder)
+    made = read(folder / "run.json", RunManifest, "")
+    more = {"metrics.json": stamp(folder / "metrics.json")}
+    write(folder / "run.json", made.model_copy(update={"files": {**made.files, **more}}))
+    made_results.measure(RUNS[0], pair[0], right=7)
+    made_results.gather(pair[0])
+    write(pair[0] / bundle.BUNDLE, bundle.make(SCALE, pair[0]))
+    assert "3 same" in answered(pair)
 
 
 def test_predictions_that_are_no_table_are_refused(pair: tuple[Path, Path]) -> None:

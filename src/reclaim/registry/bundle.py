@@ -219,7 +219,8 @@ def open_bundle(folder: Path) -> Bundle:
 def check(folder: Path) -> tuple[Bundle, list[Fault]]:
     """A folder's bundle, and every file that is not as it says: changed, missing, added, renamed.
 
-    Raises ReclaimError if the bundle itself is not as it was written.
+    Raises ReclaimError if the bundle itself is not as it was written, or its table is not of the
+    evaluations beside it.
     """
     bundle = open_bundle(folder)
     there = set(_found(folder))
@@ -234,7 +235,8 @@ def check(folder: Path) -> tuple[Bundle, list[Fault]]:
             faults.append(Fault(name, f"renamed to {moved[0]}" if moved else "missing"))
             added -= set(moved[:1])
     faults += [Fault(name, ADDED) for name in added]
-    if not faults and (denied := _denied(folder, bundle)):
+    # All that is listed is whole.
+    if all(fault.what == ADDED for fault in faults) and (denied := _denied(folder, bundle)):
         faults.append(Fault(BUNDLE, denied))
     return bundle, sorted(faults, key=lambda fault: fault.path)
 

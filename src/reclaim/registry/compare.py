@@ -25,9 +25,8 @@ from reclaim.records import (
     ReclaimError,
     RunManifest,
     first_fault,
-    read,
 )
-from reclaim.registry.bundle import ADDED, check
+from reclaim.registry.bundle import ADDED, check, manifests
 from reclaim.registry.certify import CERTIFICATE, LEARNED
 from reclaim.registry.claims.text import read_yaml
 from reclaim.registry.jobs import committed_plan, evaluation_folder
@@ -82,7 +81,7 @@ def compare(first: Path, second: Path, drift: Path = DRIFT) -> list[Compared]:
             "one plan compare"
         )
     budget = budget_of(bundles[0].scale, drift)
-    ours, theirs = _runs(first, bundles[0]), _runs(second, bundles[1])
+    ours, theirs = _runs(first), _runs(second)
     if not ours.keys() & theirs.keys():
         raise ReclaimError(
             f"{first} and {second}: no run is in both; bundles compare that one plan asked for"
@@ -152,19 +151,17 @@ def _whole(folder: Path) -> Bundle:
     return bundle
 
 
-def _runs(folder: Path, bundle: Bundle) -> dict[str, Measured]:
-    """The runs of a bundle by recipe and id."""
+def _runs(folder: Path) -> dict[str, Measured]:
+    """The runs of a whole bundle by recipe and id."""
+    runs, measured = manifests(folder)
     evaluations: dict[str, dict[str, EvaluationManifest]] = {}
-    runs: dict[str, RunManifest] = {}
-    for name in bundle.files:
-        *place, last = name.split("/")
-        if last == "metrics.json":
-            _, recipe, run, protocol = place
-            found = read(folder / name, EvaluationManifest, REMEDY)
-            evaluations.setdefault(f"{recipe}/{run}", {})[protocol] = found
-        elif last == "run.json":
-            runs["/".join(place[1:])] = read(folder / name, RunManifest, REMEDY)
-    return {place: Measured(folder, run, evaluations.get(place, {})) for place, run in runs.items()}
+    for found in measured.values():
+        evaluations.setdefault(f"{found.recipe}/{found.run}", {})[found.protocol] = found
+    return {
+        place: Measured(folder, run, evaluations[place])
+        for run in runs.values()
+        for place in [f"{run.recipe}/{run.id}"]
+    }
 
 
 def _judged(ours: Measured, theirs: Measured, budget: Budget) -> tuple[Word, str]:
