@@ -230,6 +230,50 @@ def test_a_folder_in_place_of_a_file_and_a_circle_of_links(results: Path) -> Non
     assert {name.split("/")[1] for name in found if name != CURVE} == {"circle"}
 
 
+def test_links_lead_into_no_maze_and_out_to_no_other_disk(results: Path, tmp_path: Path) -> None:
+    """Followed, a dozen such links make 12^8 paths, and one to `/` the names of a machine."""
+    links = {"evaluations/a": ".", "evaluations/b": ".", "runs/c": "..", "far": tmp_path}
+    for name, target in links.items():
+        (results / name).symlink_to(target)
+    assert faults(results) == dict.fromkeys(links, "added")
+
+
+def test_a_folder_of_the_evidence_may_lie_behind_a_link(results: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    for name in ("runs", f"evaluations/hcl/{RUNS[2].id}"):
+        target = disk / name.replace("/", "-")
+        target.parent.mkdir(exist_ok=True)
+        (results / name).rename(target)
+        (results / name).symlink_to(target)
+    (tmp_path / "linked").symlink_to(results)
+    assert faults(tmp_path / "linked") == faults(results) == {}
+    made = read(results / bundle.BUNDLE, Bundle, "")
+    assert "6 of 6 encoders" in bundle.summary(results, made)
+    (disk / "runs/simclr/older").mkdir()
+    (disk / "runs/simclr/older/run.json").write_text("")
+    (disk / "runs/simclr" / RUNS[0].id / "more.csv").write_text("")
+    (results / CURVE).unlink()
+    assert faults(results) == {
+        CURVE: "missing",
+        f"runs/simclr/{RUNS[0].id}/more.csv": "added",
+        "runs/simclr/older": "added",
+    }
+
+
+def test_a_list_that_leads_through_a_link_is_followed_as_far_as_it_leads(
+    results: Path, tmp_path: Path
+) -> None:
+    """Made anew by a forger, who listed one file of another disk."""
+    for name in ("etc/hosts", "etc/ssh/key", "home/a/letter"):
+        write_text(tmp_path / "disk" / name, name)
+    (results / "x").symlink_to(tmp_path / "disk")
+    files = read(results / bundle.BUNDLE, Bundle, "").files
+    remade(results, files=files | {"x/etc/hosts": stamp(results / "x/etc/hosts")})
+    found = faults(results)
+    assert "lists other files" in found.pop(bundle.BUNDLE)
+    assert found == {"x/etc/ssh": "added", "x/home": "added"}
+
+
 @pytest.mark.parametrize("name", ["../../etc/hosts", "/etc/hosts", "runs//x", "./x"])
 def test_a_bundle_that_lists_other_places_is_refused(results: Path, name: str) -> None:
     files = read(results / bundle.BUNDLE, Bundle, "").files

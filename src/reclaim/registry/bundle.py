@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -44,7 +44,7 @@ BESIDE = (
 )  # fmt: skip
 """What lies in the same folder and is no evidence."""
 ADDED = "added"
-DEEPEST = 8  # folders within folders: evidence has four, and links may lead in a circle
+DEEPEST = 8  # folders within folders: evidence has four
 Runs = dict[str, RunManifest]
 Evaluations = dict[str, EvaluationManifest]
 Row = dict[str, str]
@@ -223,7 +223,7 @@ def check(folder: Path) -> tuple[Bundle, list[Fault]]:
     evaluations beside it.
     """
     bundle = open_bundle(folder)
-    there = set(_found(folder))
+    there = set(_found(folder, _folders(bundle)))
     added = {name for name in there - set(bundle.files) if not _is_beside(name)}
     faults: list[Fault] = []
     for name, given in bundle.files.items():
@@ -270,13 +270,26 @@ def _environment(bundle: Bundle) -> dict[str, str]:
     return {"environment": bundle.facts.get("environment", "")}
 
 
-def _found(folder: Path, below: str = "") -> Iterator[str]:
-    """All files in a folder, by their path in it."""
+def _folders(bundle: Bundle) -> set[str]:
+    """The folders of what a bundle lists."""
+    return {str(above) for name in bundle.files for above in PurePosixPath(name).parents}
+
+
+def _found(
+    folder: Path, listed: Collection[str], below: str = "", linked: bool = False
+) -> Iterator[str]:
+    """All files in a folder, by their path in it.
+
+    Links are followed into listed folders alone; any other folder there stands for all that is in
+    it. Else links would lead in circles, or through all of a machine.
+    """
     with os.scandir(folder / below) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
-            if entry.is_dir() and name.count("/") < DEEPEST:
-                yield from _found(folder, f"{name}/")
+            behind = linked or entry.is_symlink()
+            entered = name in listed if behind else name.count("/") < DEEPEST
+            if entered and entry.is_dir():
+                yield from _found(folder, listed, f"{name}/", behind)
             else:
                 yield name
 
