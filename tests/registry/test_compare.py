@@ -10,7 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from reclaim import cli
-from reclaim.records import EvaluationManifest, ReclaimError, Run, StandIn, read, write
+from reclaim.records import (
+    EvaluationManifest,
+    ReclaimError,
+    Run,
+    RunManifest,
+    StandIn,
+    read,
+    write,
+)
 from reclaim.registry import bundle, compare, jobs
 from tests.registry import made_results
 from tests.registry.made_results import RUNS, SCALE
@@ -44,6 +52,18 @@ def test_other_weights_with_the_same_metrics_are_within_any_budget(
     made_results.measure(RUNS[1], pair[0], right=8)
     bundle_anew(pair[0])
     assert words(pair) == {FIRST: SAME, SECOND: WITHIN, THIRD: SAME}
+
+
+def test_runs_on_other_images_are_different_within_any_budget(pair: tuple[Path, Path]) -> None:
+    write_drift("{knn: {top1: 0.2}, geometry: {alignment: 0.2}}")
+    for n, run in enumerate(RUNS):
+        path = jobs.run_folder(pair[0], run.recipe, run.id) / "run.json"
+        made = read(path, RunManifest, "")
+        write(path, made.model_copy(update={"data": "others"}))
+        made_results.measure(run, pair[0], right=8 + n)
+    bundle_anew(pair[0])
+    assert words(pair) == {FIRST: DIFFERENT, SECOND: DIFFERENT, THIRD: DIFFERENT}
+    assert {found.why for found in compare.compare(*pair)} == {"learned from other images"}
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,9 @@ def _runs(folder: Path) -> dict[str, Measured]:
 
 
 def _judged(ours: Measured, theirs: Measured, budget: Budget) -> tuple[Word, str]:
+    # A cause that has a name: the budget is for what has none.
+    if ours.manifest.data != theirs.manifest.data:
+        return "different", "learned from other images"
     if alone := sorted(set(ours.evaluations) ^ set(theirs.evaluations)):
         return "different", f"measured by {alone[0]} in one of them alone"
     gaps = sorted(_gaps(ours, theirs, budget), key=lambda gap: -gap.share)
