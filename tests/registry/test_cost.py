@@ -17,7 +17,7 @@ from reclaim.learning.candidates import Context
 from reclaim.learning.images import ImageSet
 from reclaim.learning.losses import total_loss
 from reclaim.learning.nets import Model, build_encoder, build_head, build_predictor
-from reclaim.records import Config, Cost, Dataset, Network, PretrainJob
+from reclaim.records import Config, Cost, Dataset, LinearProtocol, Network, PretrainJob
 from reclaim.registry import cost, jobs
 from reclaim.registry.plan import load_scale
 from reclaim.registry.recipes import RECIPES
@@ -202,6 +202,18 @@ def test_an_evaluation_costs_its_passes() -> None:
     assert views(linear) == pytest.approx(10_000 + 100 * 50_000, rel=0.02)
     assert views(geometry) == pytest.approx(30_000, abs=anchor.products_per_hour / per_view * 0.006)
     assert views(knn) == pytest.approx(60_000, abs=anchor.products_per_hour / per_view * 0.006)
+
+
+def test_a_probe_embeds_the_clean_training_images_only_where_it_needs_them() -> None:
+    config, _ = paper("simclr", "cifar10")
+    planned = jobs.read_plan("paper").protocols.values()
+    linear = next(p for p in planned if isinstance(p, LinearProtocol) and p.views)
+    scaled = linear.model_copy(update={"standardise": True})
+    encoder, features = cost.of_encoder(config.network, 3, 32)
+    less = cost._evaluated(config, scaled) - cost._evaluated(config, linear)
+    assert less == 50_000 * encoder.products
+    less = cost._evaluating(config, scaled) - cost._evaluating(config, linear)
+    assert less == 50_000 * features * 2 * 4
 
 
 def test_a_total_adds_up_and_keeps_the_largest_memory() -> None:
