@@ -17,6 +17,7 @@ from reclaim.records import (
     Config,
     Cost,
     DataManifest,
+    EvaluateJob,
     EvaluationManifest,
     FileStamp,
     KnnProtocol,
@@ -102,6 +103,15 @@ def finish(plan: Plan, run: Run, results: Path, encoder: str = "weights") -> Run
     )  # fmt: skip
     write(folder / "run.json", manifest)
     return manifest
+
+
+def measured_by(job: EvaluateJob, run: RunManifest, name: str = "knn") -> EvaluationManifest:
+    """What measuring that run by one protocol of a job would leave."""
+    return EvaluationManifest(
+        run=job.id, recipe=job.recipe, dataset="digits", scale="tiny", seed=0, protocol=name,
+        job=jobs.protocol_hash(job, name), code="x", run_manifest=content_hash(run),
+        metrics={"top1": 0.5}, files={},
+    )  # fmt: skip
 
 
 # --- what a run starts from ----------------------------------------------------------------------
@@ -257,11 +267,7 @@ def test_a_run_is_verified_with_all_that_readings_ask_of_it(project: Callable[..
     for name, left in ((reread, [own]), (own, [])):
         assert jobs.lacking(plan, OTHER, results)
         folder = jobs.evaluation_folder(results, "simclr", OTHER.id, name)
-        made = EvaluationManifest(
-            run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol=name,
-            job=jobs.protocol_hash(job, name), code="x", run_manifest=content_hash(trained),
-            metrics={"top1": 0.5}, files={},
-        )  # fmt: skip
+        made = measured_by(job, trained, name)
         write(folder / "metrics.json", made)
         assert jobs.unfinished(results, job, trained) == left
     assert jobs.verify("tiny") == 1
@@ -568,11 +574,7 @@ def test_a_job_that_failed_and_left_an_old_manifest_with_a_new_date_is_tried_aga
     results = project(plan)
     _, evaluation = jobs.resolve("tiny")
     trained, job = finish(plan, OTHER, results), jobs.job_of(plan, OTHER).evaluate
-    measured = EvaluationManifest(
-        run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol="knn",
-        job=jobs.protocol_hash(job, "knn"), code="x", run_manifest=content_hash(trained),
-        metrics={"top1": 0.5}, files={},
-    )  # fmt: skip
+    measured = measured_by(job, trained)
     metrics = jobs.evaluation_folder(results, "simclr", OTHER.id, "knn") / "metrics.json"
     write(metrics, measured)
     assert jobs.resolve("tiny") == []
@@ -604,12 +606,7 @@ def test_an_evaluation_counts_where_its_run_is_of_the_present_code(
         id=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, data="x",
         job=content_hash(job.pretrain), code="x", final_loss=None, lowest_loss_epoch=None, files={},
     )  # fmt: skip
-    measured = EvaluationManifest(
-        run=OTHER.id, recipe="simclr", dataset="digits", scale="tiny", seed=0, protocol="knn",
-        job=jobs.protocol_hash(job.evaluate, "knn"), code="x", run_manifest=content_hash(run),
-        metrics={"top1": 0.5}, files={},
-    )  # fmt: skip
-    folder = jobs.run_folder(results, "simclr", OTHER.id)
+    folder, measured = jobs.run_folder(results, "simclr", OTHER.id), measured_by(job.evaluate, run)
     write(jobs.evaluation_folder(results, "simclr", OTHER.id, "knn") / "metrics.json", measured)
     assert jobs.fresh(plan, results.parent) == []  # the run itself is not there
     write(folder / "run.json", run)
@@ -626,13 +623,8 @@ def test_an_evaluation_does_not_count_once_its_run_started_from_another_encoder(
     results = project(plan)
     finish(plan, FIRST, results)
     trained, job = finish(plan, NEXT, results), jobs.job_of(plan, NEXT).evaluate
-    measured = EvaluationManifest(
-        run=NEXT.id, recipe=NEXT.recipe, dataset="digits", scale="tiny", seed=0, protocol="knn",
-        job=jobs.protocol_hash(job, "knn"), code="x", run_manifest=content_hash(trained),
-        metrics={"top1": 0.5}, files={},
-    )  # fmt: skip
     folder = jobs.evaluation_folder(results, NEXT.recipe, NEXT.id, "knn")
-    write(folder / "metrics.json", measured)
+    write(folder / "metrics.json", measured_by(job, trained))
     assert jobs.fresh(plan, results.parent) == [(NEXT.id, "knn")]
     finish(plan, FIRST, results, encoder="trained again elsewhere")
     assert jobs.fresh(plan, results.parent) == []
