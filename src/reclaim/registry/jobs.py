@@ -55,6 +55,7 @@ KEEPING = ("linear", "fine_tune")  # the kinds that go on from a checkpoint: tho
 REREAD = "reread"  # the job that measures by what other readings of a paper change in protocols
 RECERTIFY = "recertify"  # the lock and the folder of what carries runs over a change of code
 PROVENANCE = "provenance.json"
+OTHER_INIT = "trained from another encoder than is there now"
 
 
 @dataclass(frozen=True)
@@ -663,17 +664,15 @@ def _standing(plan: Plan, results: Path) -> Iterator[tuple[tuple[str, str], str]
         trained, of_run = None, why_stale(None, job.pretrain)
         if (path / "run.json").is_file():
             trained = read(path / "run.json", RunManifest, "train the run again")
-            other = said_of_init(results / plan.scale, job.pretrain) not in (None, trained.init)
-            of_run = why_stale(trained, job.pretrain) or OTHER_INIT * other
+            of_run = why_stale(trained, job.pretrain)
+            if said_of_init(results / plan.scale, job.pretrain) not in (None, trained.init):
+                of_run = of_run or OTHER_INIT
         for name in job.evaluate.protocols:
             file = evaluation_folder(results / plan.scale, run.recipe, run.id, name)
             if (file / "metrics.json").is_file():
                 made = read(file / "metrics.json", EvaluationManifest, "evaluate the run again")
                 why = of_run or why_measured_anew(made, job.evaluate, name, trained)
                 yield (run.id, name), why
-
-
-OTHER_INIT = "trained from another encoder than is there now"
 
 
 def why_stale(run: RunManifest | None, job: PretrainJob) -> str:
