@@ -459,6 +459,16 @@ class EvaluationManifest(Artifact):
     metrics: dict[str, float]
     files: Files
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Its rows in a table of measurements: by column, one a metric."""
+        alike = {
+            "schema_version": SCHEMA_VERSION, "scale": self.scale, "run": self.run,
+            "recipe": self.recipe, "dataset": self.dataset, "seed": self.seed,
+            "protocol": self.protocol, "code": self.code,
+        }  # fmt: skip
+        return [{**alike, "metric": name, "value": value} for name, value in self.metrics.items()]
+
 
 class DataManifest(Artifact):
     """`results/data/<name>/manifest.json`, written last: the stored arrays and their source."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reclaim import records
 from reclaim.records import REHEARSAL, SCHEMA_VERSION, EvaluationManifest, Plan, ReclaimError, Run
@@ -63,7 +63,7 @@ def expected_of(plan: Plan) -> list[tuple[str, str]]:
     return [(run.id, name) for run in plan.runs for name in measures(plan, run)]
 
 
-def rows_of(path: Path, scale: str) -> list[tuple[object, ...]]:
+def rows_of(path: Path, scale: str) -> list[dict[str, Any]]:
     """The rows of one metrics.json, checked against the folder it lies in."""
     made = records.read(path, EvaluationManifest, "run `reclaim evaluate` for that run again")
     place = (path.parts[-4], path.parts[-3], path.parts[-2])
@@ -72,11 +72,7 @@ def rows_of(path: Path, scale: str) -> list[tuple[object, ...]]:
             f"{path}: says it is {made.scale}/{made.recipe}/{made.run}/{made.protocol}; "
             "delete the misplaced folder"
         )
-    return [
-        (SCHEMA_VERSION, scale, made.run, made.recipe, made.dataset, made.seed, made.protocol,
-         metric, value, made.code)
-        for metric, value in made.metrics.items()
-    ]  # fmt: skip
+    return made.rows
 
 
 def render(frame: pd.DataFrame) -> str:

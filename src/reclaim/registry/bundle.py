@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 
 from reclaim.records import (
     PLAIN,
-    SCHEMA_VERSION,
     Bundle,
     EvaluationManifest,
     FileStamp,
@@ -130,16 +129,9 @@ def _rows(table: Path) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def _rows_of(made: EvaluationManifest) -> list[Row]:
-    """The rows of an evaluation, as `reclaim gather` writes them."""
-    alike = {
-        "schema_version": str(SCHEMA_VERSION), "scale": made.scale, "run": made.run,
-        "recipe": made.recipe, "dataset": made.dataset, "seed": str(made.seed),
-        "protocol": made.protocol, "code": made.code,
-    }  # fmt: skip
-    return [
-        {**alike, "metric": metric, "value": repr(value)}
-        for metric, value in sorted(made.metrics.items())
-    ]
+    """The rows of an evaluation, as the text that `reclaim gather` writes."""
+    rows = sorted(made.rows, key=lambda row: row["metric"])
+    return [{column: str(value) for column, value in row.items()} for row in rows]
 
 
 def _stamped(
